@@ -1,0 +1,259 @@
+"""The table of backbones, and what can be said of one without importing Keras.
+
+Native sizes and preprocessing are those of https://keras.io/api/applications/.
+"""
+
+import difflib
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sktransfer._exceptions import BackboneError
+from sktransfer._tiny import WEIGHTS as TINY_WEIGHTS
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table.
+
+    Attributes
+    ----------
+    constructor : str
+        Its function in `keras.applications`; "tiny" is our own.
+    native_size : int
+        Height and width of the images it was trained on, in pixels.
+    preprocessing : str
+        The arithmetic of its module's `preprocess_input`, a key of `ARITHMETIC`.
+    weights_files : str
+        A pattern that its ImageNet weights match in Keras' folder of models.
+    """
+
+    constructor: str
+    native_size: int
+    preprocessing: str
+    weights_files: str
+
+
+FAMILIES = {
+    "inception_v3": Family("InceptionV3", 299, "tf", "inception_v3_*_notop.h5"),
+    "mobilenet": Family("MobileNet", 224, "tf", "mobilenet_[0-9]*_no_top.h5"),
+    "mobilenet_v2": Family("MobileNetV2", 224, "tf", "mobilenet_v2_*_no_top.h5"),
+    "resnet50": Family("ResNet50", 224, "caffe", "resnet50_*_notop.h5"),
+    "tiny": Family("tiny", 32, "tf", ""),
+    "vgg16": Family("VGG16", 224, "caffe", "vgg16_*_notop.h5"),
+    "vgg19": Family("VGG19", 224, "caffe", "vgg19_*_notop.h5"),
+    "xception": Family("Xception", 299, "tf", "xception_*_notop.h5"),
+}
+
+
+def _minus_one_to_one(pixels):
+    pixels /= 127.5
+    pixels -= 1
+    return pixels
+
+
+def _zero_to_one(pixels):
+    pixels /= 255
+    return pixels
+
+
+def _centred_bgr(pixels):
+    # The mean of ImageNet's training images, as VGG's authors published it.
+    pixels = pixels[..., ::-1]
+    pixels -= np.array([103.939, 116.779, 123.68], dtype=np.float32)
+    return pixels
+
+
+ARITHMETIC = {
+    "tf": _minus_one_to_one,
+    "caffe": _centred_bgr,
+    "rescale": _zero_to_one,
+    None: lambda pixels: pixels,
+}
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """The parameters that say which network sees which pixels, checked.
+
+    The attributes are those parameters of `PretrainedFeatureTransformer`.
+    """
+
+    backbone: object
+    weights: str | None
+    params: dict
+    input_size: tuple | None
+    preprocessing: object
+    input_range: tuple
+
+    def __post_init__(self):
+        if self.family is None:
+            self._check_custom()
+        elif self.backbone == "tiny":
+            if self.weights == "imagenet":
+                raise BackboneError("backbone='tiny' knows digits, not ImageNet")
+            if self.params:
+                raise BackboneError("backbone='tiny' has no backbone_params")
+        if self.weights not in ("pretrained", "imagenet", None) and not (
+            os.path.isfile(self.weights)
+        ):
+            raise BackboneError(
+                f"weights={os.fspath(self.weights)!r} is neither 'pretrained', 'imagenet', "
+                "None nor a file there is"
+            )
+        if not (self.input_range[0] < self.input_range[1]):
+            raise ValueError(f"input_range={self.input_range} is empty")
+
+    @property
+    def family(self):
+        """The row of the table, or None for a network of the user's own."""
+        return FAMILIES.get(self.backbone) if isinstance(self.backbone, str) else None
+
+    @property
+    def size(self):
+        """(height, width) as asked for, or native, or None if the network must tell."""
+        if self.input_size is not None:
+            return tuple(int(side) for side in self.input_size)
+        return (self.family.native_size,) * 2 if self.family else None
+
+    @property
+    def preprocessing_token(self):
+        """What stands for the preprocessing in keys; None means it cannot be told."""
+        if callable(self.preprocessing):
+            token = getattr(self.preprocessing, "cache_token", None)
+            return None if token is None else f"callable {token}"
+        if self.preprocessing == "backbone":
+            return self.family.preprocessing
+        return str(self.preprocessing)
+
+    def preprocess(self, pixels):
+        """Float32 pixels from 0 to 255 (n, h, w, 3), not kept → what the network takes."""
+        if callable(self.preprocessing):
+            return np.asarray(self.preprocessing(pixels), dtype=np.float32)
+        name = self.preprocessing
+        return ARITHMETIC[self.family.preprocessing if name == "backbone" else name](
+            pixels
+        )
+
+    def identity(self):
+        """What determines the network, in plain values, found without Keras.
+
+        None where that cannot be told: a Keras model, or weights not downloaded yet.
+        """
+        weights = self._weights_identity()
+        if weights is None:
+            return None
+        return {
+            "backbone": self.backbone if self.family else "file",
+            "params": sorted(self.params.items()),
+            "size": self.size,
+            "weights": weights,
+            "keras": importlib.metadata.version("keras"),
+            "backend": keras_backend(),
+        }
+
+    def _weights_identity(self):
+        if self.family is None:
+            return {"network": _sha256(self.backbone)} if self._is_path() else None
+        if self.weights is None:
+            return "random"
+        if self.weights not in ("pretrained", "imagenet"):
+            return {"file": _sha256(self.weights)}
+        if self.backbone == "tiny":
+            return {TINY_WEIGHTS.name: _sha256(TINY_WEIGHTS)}
+        files = sorted(weights_folder().glob(self.family.weights_files))
+        return {file.name: _sha256(file) for file in files} or None
+
+    def _is_path(self):
+        return isinstance(self.backbone, (str, os.PathLike))
+
+    def _check_custom(self):
+        if self._is_path():
+            if Path(self.backbone).suffix != ".keras":
+                raise BackboneError(
+                    f"no backbone {os.fspath(self.backbone)!r}; "
+                    f"{nearest(os.fspath(self.backbone), FAMILIES)}; "
+                    "a network of your own is a .keras file or a Keras model"
+                )
+            if not os.path.isfile(self.backbone):
+                raise BackboneError(f"no file {os.fspath(self.backbone)!r}")
+        elif not is_keras_model(self.backbone):
+            raise BackboneError(
+                f"backbone is a {type(self.backbone).__name__}, neither a name, "
+                "the path of a .keras file nor a Keras model"
+            )
+        if self.weights != "pretrained" or self.params:
+            raise BackboneError(
+                "a network of your own comes with its weights and parameters: "
+                "leave weights and backbone_params at their defaults"
+            )
+        if self.preprocessing == "backbone":
+            raise BackboneError(
+                "what preprocessing a network of your own needs is not known: say "
+                "preprocessing=None if it takes pixels from 0 to 255, 'rescale' if "
+                "from 0 to 1, or pass a function"
+            )
+
+
+def is_keras_model(value):
+    keras = sys.modules.get("keras")  # a model cannot come before its module
+    return keras is not None and isinstance(value, keras.Model)
+
+
+def nearest(name, names):
+    """The names most like a given one, as the second half of an error message."""
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return "nearest: " + ", ".join(repr(c) for c in close)
+    return "there are: " + ", ".join(repr(n) for n in names)
+
+
+def keras_home():
+    """Keras' folder, resolved as Keras 3 resolves it at import."""
+    if "KERAS_HOME" in os.environ:
+        return Path(os.environ["KERAS_HOME"])
+    home = os.path.expanduser("~")
+    return Path(home if os.access(home, os.W_OK) else "/tmp") / ".keras"
+
+
+def weights_folder():
+    """Where `keras.utils.get_file` keeps downloaded weights."""
+    home = keras_home().expanduser()
+    if not os.access(home, os.W_OK):
+        base = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()
+        home = Path(base) / ".keras"
+    return home / "models"
+
+
+def keras_backend():
+    """The name of Keras' backend, without importing Keras where it is not."""
+    if "keras" in sys.modules:
+        return sys.modules["keras"].config.backend()
+    if os.environ.get("KERAS_BACKEND"):
+        return os.environ["KERAS_BACKEND"]
+    try:
+        settings = json.loads((keras_home().expanduser() / "keras.json").read_text())
+        return settings.get("backend", "tensorflow")
+    except (OSError, ValueError, AttributeError):
+        return "tensorflow"
+
+
+def _sha256(path):
+    path = Path(path).absolute()
+    status = path.stat()
+    # The change time cannot be set by hand, unlike size and modification time.
+    return _sha256_of_state(path, status.st_ino, status.st_size, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of_state(path, *_state):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,344 @@
+"""Key → row, on disk: immutable segments in one folder for each namespace.
+
+Nothing locks. A segment appears whole, under a name of its own, or not at all; what cannot
+be read or does not match its checksum is a miss. So at worst two processes compute a row
+twice, and a killed one leaves a temporary file that a later one removes.
+
+::
+
+    <cache>/networks/<identity>.json          what is known of a network without building it
+    <cache>/rows/<namespace>/<id>.safetensors    segments
+"""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import threading
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sktransfer._segments import (
+    SUFFIX,
+    TEMPORARY,
+    InvalidSegmentError,
+    Segment,
+    write_durably,
+    write_segment,
+)
+
+DEFAULT_MAX_BYTES = 20e9
+SMALL_BYTES = 16 << 20  # segments below this are merged …
+MANY_SEGMENTS = 32  # … when there are more of them than this
+STALE_SECONDS = 3600  # a temporary file of this age has no writer any more
+PLACE_BITS = 32  # a place is segment number << PLACE_BITS | position
+
+
+class CacheInfo(NamedTuple):
+    """What a cache folder did for this process, as in `functools.lru_cache`.
+
+    Attributes
+    ----------
+    hits : int
+        Rows that were looked up.
+    misses : int
+        Rows that were computed.
+    bytes : int
+        What the folder holds now, on behalf of all processes.
+    """
+
+    hits: int
+    misses: int
+    bytes: int
+
+
+_counters = defaultdict(Counter)  # folder → hits and misses, of this process
+
+
+class FeatureCache:
+    """The cache in one folder.
+
+    Parameters
+    ----------
+    cache_dir : path, "default" or None
+        ``"default"`` is what the environment variable ``SKTRANSFER_CACHE`` names, or the
+        user's cache folder. None keeps nothing.
+    """
+
+    def __init__(self, cache_dir):
+        self.folder = _resolve(cache_dir)
+        self.max_bytes = float(
+            os.environ.get("SKTRANSFER_CACHE_SIZE", DEFAULT_MAX_BYTES)
+        )
+
+    def store(self, namespace, shape, dtype=np.float32):
+        """The rows of one namespace, a description in plain values."""
+        if self.folder is None:
+            return RowStore(None, shape, dtype)
+        folder = self.folder / "rows" / _name(namespace)
+        return _open_store(folder, tuple(shape), np.dtype(dtype))
+
+    def read_manifest(self, identity):
+        """What is known of the network of that identity, or None."""
+        if self.folder is None:
+            return None
+        try:
+            entry = json.loads(self._manifest(identity).read_bytes())
+            return entry["facts"] if entry["name"] == _name(entry["facts"]) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write_manifest(self, identity, facts):
+        """Keep what is known of a network; a cache that cannot be written stays as it is."""
+        if self.folder is None:
+            return
+        path = self._manifest(identity)
+        content = json.dumps({"name": _name(facts), "facts": facts}).encode()
+        with contextlib.suppress(OSError):
+            _make_folder(self.folder, path.parent)
+            write_durably(path.parent, path.name, content)
+
+    def _manifest(self, identity):
+        return self.folder / "networks" / f"{_name(identity)}.json"
+
+    def make_room(self, nbytes, used_since):
+        """Whether `nbytes` more fit, once the longest unused segments have made way.
+
+        Segments used after `used_since` (seconds since the epoch) stay.
+        """
+        segments = sorted(self._segments(), key=lambda segment: segment[1].st_mtime)
+        excess = sum(s.st_size for _, s in segments) + nbytes - self.max_bytes
+        removable = [(p, s) for p, s in segments if s.st_mtime < used_since]
+        if excess > sum(s.st_size for _, s in removable):
+            return False
+        for path, status in removable:
+            if excess <= 0:
+                break
+            with contextlib.suppress(OSError):
+                path.unlink()
+                excess -= status.st_size
+        return True
+
+    def info(self):
+        counter = _counters[self.folder]
+        size = sum(status.st_size for _, status in self._segments())
+        return CacheInfo(counter["hits"], counter["misses"], size)
+
+    def count(self, *, hits, misses):
+        _counters[self.folder].update(hits=hits, misses=misses)
+
+    def _segments(self):
+        """Path and status of each segment there is."""
+        if self.folder is None:
+            return
+        for path in self.folder.glob(f"rows/*/*{SUFFIX}"):
+            with contextlib.suppress(OSError):
+                yield path, path.stat()
+
+
+class RowStore:
+    """The rows of one namespace, shared by the threads of this process.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Where the segments are; None holds nothing and keeps nothing.
+    shape : tuple of int
+        The shape of one row.
+    dtype : numpy.dtype
+    """
+
+    def __init__(self, folder, shape, dtype):
+        self.folder, self.shape, self.dtype = folder, tuple(shape), np.dtype(dtype)
+        self._lock = threading.RLock()
+        self._counter = itertools.count()
+        self._numbers = {}  # file name → segment number
+        self._segments = {}  # segment number → Segment
+        self._places = {}  # key → segment number and position, as one int
+
+    def __contains__(self, key):
+        return key in self._places
+
+    def refresh(self):
+        """Notice what any process has written or removed since."""
+        if self.folder is None:
+            return
+        with self._lock:
+            names = {name for name in _list(self.folder) if name.endswith(SUFFIX)}
+            for name in self._numbers.keys() - names:
+                self._close(name)
+            for name in names - self._numbers.keys():
+                self._open(name)
+
+    def read(self, keys, out):
+        """Copy the rows that are there into `out`; return which were, and intact."""
+        found = np.zeros(len(keys), dtype=bool)
+        with self._lock:
+            for number, wanted in self._by_segment(keys).items():
+                positions, targets = zip(*sorted(wanted), strict=True)
+                rows = (out[i] for i in targets)
+                found[list(targets)] = self._read_segment(number, positions, rows)
+            for key in [key for key, ok in zip(keys, found, strict=True) if not ok]:
+                self._places.pop(key, None)
+        return found
+
+    def write(self, keys, rows):
+        """Keep rows under their keys, in one segment.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written, or the disk is full.
+        """
+        if self.folder is None:
+            return
+        _make_folder(self.folder.parents[1], self.folder)
+        path = write_segment(self.folder, keys, rows)
+        with self._lock:
+            self._open(path.name)
+
+    def tidy(self):
+        """Merge many small segments into few, and remove what killed writers left."""
+        if self.folder is None:
+            return
+        with self._lock, contextlib.suppress(OSError):
+            for name in _list(self.folder):
+                path = self.folder / name
+                age = time.time() - path.stat().st_mtime
+                if name.endswith(TEMPORARY) and age > STALE_SECONDS:
+                    path.unlink()
+            small = [s for s in self._segments.values() if s.nbytes < SMALL_BYTES]
+            if len(small) > MANY_SEGMENTS:
+                for group in _groups(small):
+                    self._merge(group)
+
+    def _open(self, name):
+        number = self._numbers[name] = next(self._counter)
+        try:
+            segment = Segment(self.folder / name, self.shape, self.dtype)
+        except FileNotFoundError:
+            del self._numbers[name]
+        except (InvalidSegmentError, OSError):
+            pass  # listed, so that it is not tried again, but without rows
+        else:
+            self._segments[number] = segment
+            first = number << PLACE_BITS
+            self._places.update(zip(segment.keys, itertools.count(first)))
+
+    def _close(self, name):
+        number = self._numbers.pop(name)
+        segment = self._segments.pop(number, None)
+        for key in segment.keys if segment else ():
+            if self._places.get(key, -1) >> PLACE_BITS == number:
+                del self._places[key]
+
+    def _by_segment(self, keys):
+        wanted = defaultdict(list)
+        for i, key in enumerate(keys):
+            place = self._places.get(key)
+            if place is not None:
+                number, position = divmod(place, 1 << PLACE_BITS)
+                wanted[number].append((position, i))
+        return wanted
+
+    def _read_segment(self, number, positions, rows):
+        segment = self._segments.get(number)
+        if segment is None:
+            return [False] * len(positions)
+        try:
+            intact = segment.read(positions, rows)
+        except OSError:
+            return [False] * len(positions)
+        with contextlib.suppress(OSError):
+            os.utime(segment.path)  # used: the last to be evicted
+            if not all(intact):
+                self._merge([segment])  # which leaves the damaged rows behind
+        return intact
+
+    def _merge(self, segments):
+        """Put the intact rows of some segments into one, and remove them."""
+        rows = {}
+        for segment in segments:
+            out = np.empty((len(segment.keys), *self.shape), self.dtype)
+            intact = segment.read(range(len(out)), out)
+            rows.update(
+                (k, r) for k, r, ok in zip(segment.keys, out, intact, strict=True) if ok
+            )
+        if rows:
+            self.write(list(rows), np.stack(list(rows.values())))
+        for segment in segments:
+            with contextlib.suppress(OSError):
+                segment.path.unlink()
+
+
+def clear_cache(cache_dir="default"):
+    """Remove all that a cache folder holds: features, and what is known of networks.
+
+    Parameters
+    ----------
+    cache_dir : path, default="default"
+        The folder, as in `PretrainedFeatureTransformer`.
+
+    Examples
+    --------
+    >>> from sktransfer import PretrainedFeatureTransformer, clear_cache
+    >>> clear_cache()
+    >>> PretrainedFeatureTransformer().cache_info().bytes
+    0
+    """
+    for name in ("rows", "networks"):
+        shutil.rmtree(_resolve(cache_dir) / name, ignore_errors=True)
+
+
+def _resolve(cache_dir):
+    if cache_dir is None:
+        return None
+    if cache_dir == "default":
+        from platformdirs import user_cache_path
+
+        cache_dir = os.environ.get("SKTRANSFER_CACHE") or user_cache_path("sktransfer")
+    return Path(cache_dir).expanduser().absolute()
+
+
+@functools.lru_cache(maxsize=32)
+def _open_store(folder, shape, dtype):
+    return RowStore(folder, shape, dtype)
+
+
+def _name(description):
+    """A file name for a description in plain values, the same for equal ones."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _make_folder(cache, folder):
+    """Make a folder of the cache, and the cache, for this user's eyes only."""
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _list(folder):
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _groups(segments):
+    """Runs of segments of at most about SMALL_BYTES each."""
+    group, size = [], 0
+    for segment in segments:
+        group.append(segment)
+        size += segment.nbytes
+        if size >= SMALL_BYTES:
+            yield group
+            group, size = [], 0
+    if len(group) > 1:
+        yield group

@@ -1,0 +1,234 @@
+"""One source → its digest, and its upright RGB pixels.
+
+A *source* is one image as a user passes it: a path, the bytes of an encoded file, a PIL
+image or an array. Its *content* is what the pixels depend on, and what the digest covers:
+the bytes of the encoded file, or the array.
+"""
+
+import hashlib
+import io
+import os
+import stat
+import sys
+
+import numpy as np
+
+FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+RESIZE_FILTER = "bilinear"
+BACKGROUND = (255, 255, 255)
+
+
+class UnreadableImage(Exception):
+    """What is wrong with one source, as the second half of a sentence about it."""
+
+
+def is_image(source):
+    """Whether `source` is one image, rather than a number or a row of numbers."""
+    if isinstance(source, np.ndarray):
+        return source.ndim >= 2
+    return isinstance(source, (str, bytes, os.PathLike)) or _is_pil(source)
+
+
+def path_of(source):
+    """The path that `source` is, as text, or None."""
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+
+
+def load(source):
+    """The content of a source: the bytes of an encoded file, or an array."""
+    if isinstance(source, (str, os.PathLike)):
+        return _read_file(source)
+    if isinstance(source, bytes):
+        return _not_empty(source)
+    if isinstance(source, np.ndarray):
+        return source
+    if _is_pil(source):
+        return _encode(source)
+    if source is None or source != source or type(source).__name__ == "NAType":
+        raise UnreadableImage("is a missing value")
+    raise UnreadableImage(f"is a {type(source).__name__}, not an image")
+
+
+def digest(content):
+    """The SHA-256 of a content, 32 bytes."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).digest()
+    header = f"{content.dtype.str} {content.shape}".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(content).tobytes()).digest()
+
+
+def probe(content, input_range):
+    """Raise `UnreadableImage` for what shows without decoding the pixels."""
+    if isinstance(content, bytes):
+        _open(content)
+    else:
+        _check_array(content, input_range)
+
+
+def decode(content, size, input_range):
+    """Decode, turn upright and resize.
+
+    Parameters
+    ----------
+    content : bytes or ndarray of shape (h, w), (h, w, 1) or (h, w, 3)
+    size : (int, int)
+        Height and width of the result; the image is stretched to it.
+    input_range : (float, float)
+        The values in an array that stand for black and for full brightness.
+
+    Returns
+    -------
+    pixels : float32 ndarray of shape (height, width, 3), from 0 to 255
+    """
+    if isinstance(content, bytes):
+        return _decode_file(content, size)
+    _check_array(content, input_range)
+    low, high = input_range
+    pixels = _resize(_three_channels(content), size)
+    return (pixels - np.float32(low)) * np.float32(255 / (high - low))
+
+
+def _is_pil(source):
+    pil = sys.modules.get("PIL.Image")  # a PIL image cannot come before its module
+    return pil is not None and isinstance(source, pil.Image)
+
+
+def _read_file(path):
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise UnreadableImage("is a directory")
+        if not stat.S_ISREG(mode):  # opening a FIFO would wait for ever
+            raise UnreadableImage("is not a regular file")
+        with open(path, "rb", buffering=0) as file:
+            return _not_empty(file.read())
+    except FileNotFoundError:
+        raise UnreadableImage("does not exist") from None
+    except PermissionError:
+        raise UnreadableImage("may not be read (permission denied)") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise UnreadableImage(f"cannot be read ({error})") from None
+
+
+def _not_empty(content):
+    if not content:
+        raise UnreadableImage("is empty (0 bytes)")
+    return content
+
+
+def _encode(image):
+    """A PIL image as the file it might have come from, whatever the mode."""
+    file = io.BytesIO()
+    try:
+        _opaque(_upright(image)).save(file, "PNG", compress_level=0)
+    except Exception as error:  # a lazily opened image can fail in any way a file can
+        raise UnreadableImage(f"cannot be decoded ({error})") from None
+    return file.getvalue()
+
+
+def _open(content):
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise UnreadableImage(_why_not_an_image(content)) from None
+    except Exception as error:  # Pillow's plugins raise nearly anything on bad headers
+        raise UnreadableImage(f"cannot be opened ({error})") from None
+    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
+        raise UnreadableImage(
+            f"has {image.width}×{image.height} pixels, more than "
+            f"PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS} allows"
+        )
+    if image.mode in ("F", "I"):
+        raise UnreadableImage(
+            f"has {image.mode!r} pixels, whose range is unknown; "
+            "load it as an array and say input_range"
+        )
+    return image
+
+
+def _why_not_an_image(content):
+    start = content[:256].lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "is an HTML page, not an image"
+    return f"is not an image in one of the formats {', '.join(FORMATS)}"
+
+
+def _decode_file(content, size):
+    from PIL import Image
+
+    image = _open(content)
+    try:
+        image = _opaque(_upright(image))
+    except Exception as error:  # Pillow's plugins raise nearly anything on bad data
+        problem = "is truncated" if "truncated" in str(error) else "cannot be decoded"
+        raise UnreadableImage(f"{problem} ({error})") from None
+    if image.mode == "RGB":
+        height, width = size
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(resized, dtype=np.float32)
+    sixteen_bits = _three_channels(np.asarray(image))
+    return _resize(sixteen_bits, size) * np.float32(255 / 65535)
+
+
+def _upright(image):
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
+
+
+def _opaque(image):
+    """RGB over the background where there is transparency; 16-bit grey stays as it is."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        image.load()
+        return image
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    background = Image.new("RGBA", image.size, BACKGROUND)
+    return Image.alpha_composite(background, image.convert("RGBA")).convert("RGB")
+
+
+def _check_array(array, input_range):
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        raise UnreadableImage(
+            f"has shape {array.shape}, not (h, w), (h, w, 1) or (h, w, 3)"
+        )
+    if array.dtype.kind not in "buif":
+        raise UnreadableImage(f"has dtype {array.dtype}, not a real number's")
+    if array.size == 0:
+        raise UnreadableImage(f"has no pixels (shape {array.shape})")
+    if not np.isfinite(array).all():
+        raise UnreadableImage("has NaN or infinity among its pixels")
+    low, high = input_range
+    if array.min() < low or array.max() > high:
+        raise UnreadableImage(
+            f"has pixels from {array.min():g} to {array.max():g}, "
+            f"outside input_range=({low:g}, {high:g})"
+        )
+
+
+def _three_channels(array):
+    if array.ndim == 2:
+        array = array[:, :, np.newaxis]
+    return np.broadcast_to(array, (*array.shape[:2], 3))
+
+
+def _resize(array, size):
+    """Antialiased; 8-bit pixels exactly as those of a file, others as float32."""
+    from PIL import Image
+
+    height, width = size
+    if array.dtype == np.uint8:
+        image = Image.fromarray(np.ascontiguousarray(array))
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(resized, dtype=np.float32)
+    channels = [
+        Image.fromarray(np.ascontiguousarray(array[:, :, c], dtype=np.float32)).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
+        for c in range(3)
+    ]
+    return np.stack([np.asarray(channel) for channel in channels], axis=-1)

@@ -1,0 +1,86 @@
+"""The errors and warnings that users catch.
+
+::
+
+    SktransferError
+    ├── InvalidImagesError (also a ValueError)   rows of X that are no readable images
+    ├── BackboneError (also a ValueError)        no such backbone, layer or weights
+    └── ForkedProcessError (also a RuntimeError) a network used across a fork
+
+    UserWarning
+    ├── CacheWarning                             features are right, but not kept
+    └── InvalidImagesWarning                     rows of NaN under on_error="nan"
+"""
+
+from typing import NamedTuple
+
+
+class BadRow(NamedTuple):
+    """One row of X that is no readable image.
+
+    Attributes
+    ----------
+    row : int
+        Its position in X, from 0.
+    source : str or None
+        The path, where the row is one.
+    reason : str
+        What is wrong with it.
+    """
+
+    row: int
+    source: str | None
+    reason: str
+
+    def __str__(self):
+        subject = "" if self.source is None else f"{self.source} "
+        return f"row {self.row}: {subject}{self.reason}"
+
+
+class SktransferError(Exception):
+    """Base class of the errors of this package."""
+
+
+class InvalidImagesError(SktransferError, ValueError):
+    """Some rows of X are no readable images.
+
+    Parameters
+    ----------
+    rows : list of BadRow
+        All of them, in the order of X.
+
+    Attributes
+    ----------
+    rows : list of BadRow
+        All of them, in the order of X.
+    """
+
+    def __init__(self, rows):
+        self.rows = list(rows)
+        super().__init__(self.rows)  # what pickle hands to __init__ again
+
+    def __str__(self):
+        return list_bad_rows(self.rows)
+
+
+class BackboneError(SktransferError, ValueError):
+    """There is no such backbone, layer or weights file, or it cannot be used."""
+
+
+class ForkedProcessError(SktransferError, RuntimeError):
+    """A network was used in this process's parent before the fork."""
+
+
+class CacheWarning(UserWarning):
+    """The cache cannot be used: features are right, but will be computed again."""
+
+
+class InvalidImagesWarning(UserWarning):
+    """Some rows of X are no readable images and became rows of NaN."""
+
+
+def list_bad_rows(rows):
+    """One line for each bad row, below a line that counts them."""
+    count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+    lines = "".join(f"\n  {row}" for row in rows)
+    return f"{count} of X cannot be used as images:{lines}"

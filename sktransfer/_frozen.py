@@ -1,0 +1,317 @@
+"""Frozen networks: built, described, and run on batches of one constant size.
+
+The only file that builds base networks. They live in a process-wide least-recently-used
+cache and are never trained; a Keras model that a user passes is copied, never touched.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import threading
+from collections import OrderedDict, defaultdict
+
+import keras
+import numpy as np
+
+from sktransfer._backbones import TINY_WEIGHTS, weights_folder
+from sktransfer._exceptions import BackboneError, ForkedProcessError
+
+# Every image goes through the network in a batch of this size, padded, since what comes
+# along may otherwise change the last bits. On 2 cores 4 is as fast as 8 or 16 within noise
+# (MobileNet, MobileNetV2, ResNet50, InceptionV3, Xception, VGG16) and quickest for one image.
+BATCH = 4
+MAX_NETWORKS = 4
+
+_lock = threading.RLock()
+_networks = OrderedDict()  # identity → FrozenNetwork
+_used_in_process = None  # id of the process that built the first network
+
+
+def load(spec):
+    """The network that a `BackboneSpec` names, from memory or built."""
+    with _lock:
+        _refuse_after_fork()
+        key = _key(spec)
+        if key is None or key not in _networks:
+            network = FrozenNetwork(_build(spec), fresh_names=spec.family is not None)
+            key = _key(spec)  # known now, even of weights downloaded just now
+            _networks[key] = network
+            if len(_networks) > MAX_NETWORKS:
+                _networks.popitem(last=False)
+        _networks.move_to_end(key)
+        return _networks[key]
+
+
+class FrozenNetwork:
+    """A network in inference mode, cut wherever it is asked.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional or Sequential, of fixed input size, ours alone.
+    fresh_names : bool
+        Number automatic layer names as a fresh process would.
+
+    Attributes
+    ----------
+    facts : dict
+        In plain values: ``fingerprint``, of architecture and weights; ``input_size``;
+        ``layers``, a list of [name, shape of its output without the batch, or None where
+        it is not one tensor]; ``output``, the last layer's position in that list.
+    """
+
+    batch = BATCH
+
+    def __init__(self, model, fresh_names):
+        self._model = model
+        self._functions = {}  # (layer, pooling) → function of a batch
+        operations = list(model.operations)
+        names = (
+            _fresh_names(operations) if fresh_names else [o.name for o in operations]
+        )
+        self.facts = {
+            "fingerprint": fingerprint(model),
+            "input_size": list(model.inputs[0].shape[1:3]),
+            "layers": [
+                [name, _shape(operation)]
+                for name, operation in zip(names, operations, strict=True)
+            ],
+            "output": operations.index(_operation_of(model.outputs[0])),
+        }
+
+    def rows(self, batch, layer, pooling):
+        """The activations of a layer, given by position, for at most `BATCH` images.
+
+        Parameters
+        ----------
+        batch : float32 ndarray of shape (n, height, width, 3), preprocessed
+        layer : int
+        pooling : {None, "avg", "max"}
+
+        Returns
+        -------
+        rows : float32 ndarray of shape (n, ...)
+        """
+        padded = np.zeros((BATCH, *batch.shape[1:]), dtype=np.float32)
+        padded[: len(batch)] = batch
+        with _lock:
+            _refuse_after_fork()
+            if (layer, pooling) not in self._functions:
+                self._functions[layer, pooling] = _freeze(self._cut(layer, pooling))
+            return self._functions[layer, pooling](padded)[: len(batch)]
+
+    def _cut(self, layer, pooling):
+        output = list(self._model.operations)[layer].output
+        if pooling is not None:
+            reduce = {"avg": keras.ops.mean, "max": keras.ops.max}[pooling]
+            output = reduce(output, axis=tuple(range(1, len(output.shape) - 1)))
+        with _plain_settings():
+            return keras.Model(self._model.inputs, output)
+
+
+def _freeze(model):
+    """A model as a function from array to array, its weights constants where that helps.
+
+    TensorFlow folds constants: BatchNorm into convolutions among others, which makes the
+    networks that have it a tenth to a quarter faster than `predict_on_batch`.
+    """
+    if keras.config.backend() != "tensorflow":
+        return model.predict_on_batch
+    import tensorflow as tf
+
+    trainable = [v.numpy() for v in model.trainable_variables]
+    non_trainable = [v.numpy() for v in model.non_trainable_variables]
+
+    @tf.function(input_signature=[tf.TensorSpec((BATCH, *model.input_shape[1:]))])
+    def frozen(batch):
+        outputs, _ = model.stateless_call(
+            [tf.constant(v) for v in trainable],
+            [tf.constant(v) for v in non_trainable],
+            batch,
+            training=False,
+        )
+        return outputs
+
+    return lambda batch: frozen(tf.constant(batch)).numpy()
+
+
+def fingerprint(model):
+    """A hash of a model's architecture and weights, whatever its layers are called."""
+    positions = {o.name: f"layer {i}" for i, o in enumerate(model.operations)}
+
+    def anonymous(value):
+        if isinstance(value, dict):
+            return {key: anonymous(v) for key, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [anonymous(v) for v in value]
+        return positions.get(value, value) if isinstance(value, str) else value
+
+    config = {**model.get_config(), "name": None}
+    result = hashlib.sha256(json.dumps(anonymous(config), sort_keys=True).encode())
+    for weight in model.get_weights():
+        result.update(f"{weight.dtype} {weight.shape}".encode())
+        result.update(np.ascontiguousarray(weight))
+    return result.hexdigest()
+
+
+def pack(model):
+    """A Keras model as plain values: its configuration and arrays."""
+    return {"config": model.to_json(), "weights": model.get_weights()}
+
+
+def unpack(packed):
+    """The Keras model that `pack` packed."""
+    with _plain_settings():
+        model = keras.models.model_from_json(packed["config"])
+    model.set_weights(packed["weights"])
+    return model
+
+
+def _key(spec):
+    """What tells networks in memory apart, or None while the weights are not there."""
+    identity = spec.identity()
+    if identity is None and spec.family is None:
+        identity = [fingerprint(spec.backbone), spec.size]
+    return identity and json.dumps(identity, sort_keys=True)
+
+
+def _build(spec):
+    global _used_in_process
+    _used_in_process = os.getpid()
+    with _plain_settings():
+        if spec.family is None:
+            return _own_copy(spec)
+        if spec.backbone == "tiny":
+            return _build_tiny(spec)
+        return _build_application(spec)
+
+
+def _build_tiny(spec):
+    from safetensors.numpy import load_file
+
+    from sktransfer._tiny import build
+
+    model = build((*spec.size, 3))
+    if spec.weights == "pretrained":
+        arrays = load_file(TINY_WEIGHTS)
+        model.set_weights([arrays[weight.path] for weight in model.weights])
+    elif spec.weights is not None:
+        _load_weights(model, spec)
+    return model
+
+
+def _build_application(spec):
+    pretrained = spec.weights in ("pretrained", "imagenet")
+    constructor = getattr(keras.applications, spec.family.constructor)
+    try:
+        model = constructor(
+            include_top=False,
+            weights="imagenet" if pretrained else None,
+            input_shape=(*spec.size, 3),
+            **spec.params,
+        )
+    except (TypeError, ValueError) as error:
+        raise BackboneError(
+            f"{spec.family.constructor} refuses this: {error}"
+        ) from error
+    except Exception as error:  # keras.utils.get_file raises a bare Exception
+        raise BackboneError(
+            f"the ImageNet weights of {spec.family.constructor} are not in "
+            f"{weights_folder()} and could not be downloaded: {error}"
+        ) from error
+    if not pretrained and spec.weights is not None:
+        _load_weights(model, spec)
+    return model
+
+
+def _load_weights(model, spec):
+    try:
+        model.load_weights(spec.weights)
+    except (OSError, ValueError) as error:
+        raise BackboneError(
+            f"weights={os.fspath(spec.weights)!r} does not fit: {error}"
+        ) from error
+
+
+def _own_copy(spec):
+    """The user's network at the size asked for, with layers and weights of its own."""
+    model = spec.backbone
+    if isinstance(model, (str, os.PathLike)):
+        model = keras.saving.load_model(model, compile=False)
+    if not isinstance(model, (keras.Sequential, keras.models.Functional)):
+        raise BackboneError(
+            "the network is neither a functional model nor a Sequential"
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise BackboneError(
+            f"the network has {len(model.inputs)} inputs and {len(model.outputs)} "
+            "outputs; one of each is needed"
+        )
+    shape = model.inputs[0].shape[1:]
+    if len(shape) != 3 or shape[2] != 3:
+        raise BackboneError(f"the network takes {shape}, not (height, width, 3)")
+    size = spec.size or shape[:2]
+    if None in size:
+        raise BackboneError("the network takes images of any size: say input_size")
+    if any(own not in (None, asked) for own, asked in zip(shape, size, strict=False)):
+        raise BackboneError(f"input_size={size}, but the network takes {shape[:2]}")
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(model.inputs, model.outputs)
+    copy = keras.models.clone_model(model, input_tensors=keras.Input((*size, 3)))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+@contextlib.contextmanager
+def _plain_settings():
+    """Build in float32, channels last, from a fixed seed; leave no trace of it."""
+    state, policy = random.getstate(), keras.config.dtype_policy()
+    layout = keras.config.image_data_format()
+    random.seed(0)  # where Keras' initializers take their seeds from
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        keras.config.set_dtype_policy(policy)
+        keras.config.set_image_data_format(layout)
+
+
+def _refuse_after_fork():
+    if _used_in_process not in (None, os.getpid()):
+        raise ForkedProcessError(
+            "a network was used before this process was forked, and would hang here: "
+            "use joblib's loky backend (the default of n_jobs) or multiprocessing's "
+            "'spawn' instead of 'fork'"
+        )
+
+
+def _fresh_names(operations):
+    """Layer names with the numbers that Keras would give in a fresh process.
+
+    Keras numbers unnamed layers of a class throughout the process: what is ``conv2d_3`` in
+    one network of a kind is ``conv2d_97`` in the next.
+    """
+    numbered = defaultdict(list)
+    for operation in operations:
+        stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", operation.name).groups("0")
+        if stem.replace("_", "") == type(operation).__name__.lower():
+            numbered[stem].append((int(number), operation.name))
+    fresh = {}
+    for stem, names in numbered.items():
+        for i, (_, name) in enumerate(sorted(names)):
+            fresh[name] = f"{stem}_{i}" if i else stem
+    return [fresh.get(operation.name, operation.name) for operation in operations]
+
+
+def _operation_of(tensor):
+    return tensor._keras_history.operation
+
+
+def _shape(operation):
+    output = operation.output
+    return list(output.shape[1:]) if isinstance(output, keras.KerasTensor) else None

@@ -1,0 +1,282 @@
+"""`PretrainedFeatureTransformer`: images → features of a frozen network."""
+
+import numbers
+import os
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sktransfer._backbones import BackboneSpec, is_keras_model
+from sktransfer._cache import FeatureCache
+from sktransfer._extraction import extract, row_shape
+from sktransfer._inputs import check_images
+
+
+class PretrainedFeatureTransformer(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Turn images into features of a frozen, pretrained convolutional network.
+
+    Each image goes through the network once, ever: its features are kept on disk under a
+    key made of its content and of everything else that changes them, and looked up from
+    then on, by any fold, candidate, process or session. Follow it with any classifier.
+
+    The transformer is stateless: `fit` learns nothing but shapes, and `transform` works
+    without it.
+
+    Parameters
+    ----------
+    backbone : str, path or keras.Model, default="vgg16"
+        The network. ``"vgg16"``, ``"vgg19"``, ``"resnet50"``, ``"inception_v3"``,
+        ``"xception"``, ``"mobilenet"``, ``"mobilenet_v2"``: the networks of
+        `keras.applications`, without their top. ``"tiny"``: a network of 51,000 parameters
+        that comes with this package and knows the digits 0 to 4. A path to a ``.keras``
+        file, or a functional or Sequential Keras model, which is copied and never changed;
+        a path is quicker to clone.
+
+    weights : {"pretrained", "imagenet"}, path or None, default="pretrained"
+        ``"pretrained"`` is what the backbone is published with: ImageNet, or digits for
+        ``"tiny"``; Keras downloads it once into its own folder. A path is a weights file
+        of Keras. None is random, from a fixed seed.
+
+    backbone_params : dict, default=None
+        Further arguments of the backbone's constructor, such as ``{"alpha": 0.75}``.
+
+    layer : str, default=None
+        Stop at the output of this layer, and so use only the first layers. Unnamed layers
+        are numbered as in a fresh process. None is the last one.
+
+    pooling : {"avg", "max"}, default=None
+        Take the mean or the maximum over all positions, one feature a channel. None
+        flattens, in C order (rows, columns, channels).
+
+    input_size : (int, int), default=None
+        Height and width in pixels to which images are stretched, without keeping their
+        proportions. None is the network's native size.
+
+    preprocessing : {"backbone", "rescale"}, callable or None, default="backbone"
+        ``"backbone"`` is what the family was trained with, ``"rescale"`` divides by 255,
+        None leaves pixels from 0 to 255. A function takes and returns a float32 array of
+        shape (n, height, width, 3); to be cached, it needs an attribute ``cache_token``, a
+        text that changes whenever the function does.
+
+    input_range : (float, float), default=(0, 255)
+        Black and full brightness in arrays given as images. Files and PIL images know
+        their own.
+
+    image_shape : tuple of int, default=None
+        ``(height, width)`` or ``(height, width, 3)``: the rows of a two-dimensional X are
+        flattened images. One side may be -1, as in `numpy.reshape`.
+
+    cache_dir : path or None, default="default"
+        Where features are kept. ``"default"`` is the folder that the environment variable
+        ``SKTRANSFER_CACHE`` names, or one in the user's cache folder. None keeps nothing.
+        The environment variable ``SKTRANSFER_CACHE_SIZE`` bounds the folder, in bytes
+        (default 20e9); beyond it, what has not been used for longest is removed.
+
+    on_error : {"raise", "nan"}, default="raise"
+        What to do if rows of X are no readable images. ``"raise"``: one error names all of
+        them. ``"nan"``: one warning names them, and their features are NaN.
+
+    n_jobs : int, default=None
+        Number of threads that decode images beside the network. None means 1, -1 all
+        cores. The network itself uses all cores.
+
+    verbose : int, default=0
+        1 shows a progress bar on standard error while features are computed.
+
+    Attributes
+    ----------
+    feature_shape_ : tuple of int
+        Shape of the features of one image before they are flattened.
+
+    n_features_in_ : int
+        Number of values in one row of X; 1 for paths and other single objects. It is
+        compared only where `image_shape` is set: fit on files, transform arrays.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X; defined only when X has string column names.
+
+    Raises
+    ------
+    InvalidImagesError
+        From `transform`: rows of X are no readable images. Its ``rows`` lists them. Those
+        that show when a file is opened are found before anything is computed; those that
+        only decoding shows, after the other rows are computed and kept.
+    BackboneError
+        There is no such backbone, layer or weights file.
+
+    Notes
+    -----
+    Images are decoded by Pillow, turned upright by their EXIF orientation, laid on white
+    where they are transparent, converted to RGB and resized bilinearly with antialiasing.
+    Features of an image are the same to the bit whatever other images come along, on the
+    same machine.
+
+    References
+    ----------
+    Features of a pretrained network as input of linear classifiers: A. S. Razavian et al.,
+    "CNN Features off-the-shelf: an Astounding Baseline for Recognition", 2014.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sktransfer import PretrainedFeatureTransformer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> pipe = make_pipeline(
+    ...     PretrainedFeatureTransformer("tiny", image_shape=(8, 8), input_range=(0, 16)),
+    ...     LogisticRegression(max_iter=1000),
+    ... )
+    >>> pipe.fit(X[:100], y[:100]).score(X[100:], y[100:]) > 0.8
+    True
+    """
+
+    _parameter_constraints = {  # noqa: RUF012, as scikit-learn does
+        "backbone": "no_validation",  # BackboneSpec does, and knows Keras models
+        "weights": [str, os.PathLike, None],
+        "backbone_params": [dict, None],
+        "layer": [str, None],
+        "pooling": [StrOptions({"avg", "max"}), None],
+        "input_size": ["array-like", None],
+        "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
+        "input_range": ["array-like"],
+        "image_shape": ["array-like", None],
+        "cache_dir": [str, os.PathLike, None],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "n_jobs": [numbers.Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        backbone="vgg16",
+        *,
+        weights="pretrained",
+        backbone_params=None,
+        layer=None,
+        pooling=None,
+        input_size=None,
+        preprocessing="backbone",
+        input_range=(0, 255),
+        image_shape=None,
+        cache_dir="default",
+        on_error="raise",
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.backbone_params = backbone_params
+        self.layer = layer
+        self.pooling = pooling
+        self.input_size = input_size
+        self.preprocessing = preprocessing
+        self.input_range = input_range
+        self.image_shape = image_shape
+        self.cache_dir = cache_dir
+        self.on_error = on_error
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and the form of X; no image is opened.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+            Paths, `bytes` of encoded files, PIL images or arrays, in a list, an array, a
+            Series or a one-column data frame; or an array of shape (n_samples, h, w),
+            (n_samples, h, w, 1 or 3), or, with `image_shape`, (n_samples, n_features).
+        y : ignored
+
+        Returns
+        -------
+        self : object
+        """
+        check_images(self, X, reset=True)
+        self.feature_shape_ = row_shape(
+            self._spec(), (self.layer, self.pooling), cache_dir=self.cache_dir
+        )
+        return self
+
+    def transform(self, X):
+        """Look the features of images up, or compute and keep them.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+            As in `fit`.
+
+        Returns
+        -------
+        features : float32 ndarray of shape (n_samples, n_features_out)
+        """
+        self._validate_params()
+        sources = check_images(self, X, reset=False)
+        rows = extract(
+            sources,
+            self._spec(),
+            (self.layer, self.pooling),
+            cache_dir=self.cache_dir,
+            on_error=self.on_error,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+        )
+        return rows.reshape(len(rows), -1)
+
+    def cache_info(self):
+        """What the cache folder did so far, for this process.
+
+        Returns
+        -------
+        info : CacheInfo
+            ``hits``, ``misses`` (rows computed) and ``bytes`` (of the folder, now).
+        """
+        return FeatureCache(self.cache_dir).info()
+
+    @property
+    def _n_features_out(self):
+        return int(np.prod(self.feature_shape_))
+
+    def _spec(self):
+        return BackboneSpec(
+            backbone=self.backbone,
+            weights=self.weights,
+            params=self.backbone_params or {},
+            input_size=self.input_size,
+            preprocessing=self.preprocessing,
+            input_range=tuple(self.input_range),
+        )
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if is_keras_model(self.backbone):
+            from sktransfer._frozen import pack
+
+            return {**state, "backbone": pack(self.backbone)}
+        return state
+
+    def __setstate__(self, state):
+        if isinstance(state["backbone"], dict):
+            from sktransfer._frozen import unpack
+
+            state = {**state, "backbone": unpack(state["backbone"])}
+        super().__setstate__(state)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.transformer_tags.preserves_dtype = []
+        tags.input_tags.two_d_array = self.image_shape is not None
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        return tags
