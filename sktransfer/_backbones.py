@@ -139,9 +139,7 @@ class BackboneSpec:
         if callable(self.preprocessing):
             return np.asarray(self.preprocessing(pixels), dtype=np.float32)
         name = self.preprocessing
-        return ARITHMETIC[self.family.preprocessing if name == "backbone" else name](
-            pixels
-        )
+        return ARITHMETIC[self.family.preprocessing if name == "backbone" else name](pixels)
 
     def identity(self):
         """What determines the network, in plain values, found without Keras.

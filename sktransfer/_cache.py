@@ -74,9 +74,7 @@ class FeatureCache:
 
     def __init__(self, cache_dir):
         self.folder = _resolve(cache_dir)
-        self.max_bytes = float(
-            os.environ.get("SKTRANSFER_CACHE_SIZE", DEFAULT_MAX_BYTES)
-        )
+        self.max_bytes = _max_bytes()
 
     def store(self, namespace, shape, dtype=np.float32):
         """The rows of one namespace, a description in plain values."""
@@ -305,6 +303,14 @@ def _resolve(cache_dir):
 
         cache_dir = os.environ.get("SKTRANSFER_CACHE") or user_cache_path("sktransfer")
     return Path(cache_dir).expanduser().absolute()
+
+
+def _max_bytes():
+    limit = os.environ.get("SKTRANSFER_CACHE_SIZE", DEFAULT_MAX_BYTES)
+    try:
+        return float(limit)
+    except ValueError:
+        raise ValueError(f"SKTRANSFER_CACHE_SIZE={limit!r} is no number of bytes") from None
 
 
 @functools.lru_cache(maxsize=32)

@@ -13,12 +13,12 @@ import sys
 
 import numpy as np
 
-FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # JPEG opens MPO as well
 RESIZE_FILTER = "bilinear"
 BACKGROUND = (255, 255, 255)
 
 
-class UnreadableImage(Exception):
+class UnreadableImageError(Exception):
     """What is wrong with one source, as the second half of a sentence about it."""
 
 
@@ -45,8 +45,8 @@ def load(source):
     if _is_pil(source):
         return _encode(source)
     if source is None or source != source or type(source).__name__ == "NAType":
-        raise UnreadableImage("is a missing value")
-    raise UnreadableImage(f"is a {type(source).__name__}, not an image")
+        raise UnreadableImageError("is a missing value")
+    raise UnreadableImageError(f"is a {type(source).__name__}, not an image")
 
 
 def digest(content):
@@ -58,7 +58,7 @@ def digest(content):
 
 
 def probe(content, input_range):
-    """Raise `UnreadableImage` for what shows without decoding the pixels."""
+    """Raise `UnreadableImageError` for what shows without decoding the pixels."""
     if isinstance(content, bytes):
         _open(content)
     else:
@@ -97,22 +97,22 @@ def _read_file(path):
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise UnreadableImage("is a directory")
+            raise UnreadableImageError("is a directory")
         if not stat.S_ISREG(mode):  # opening a FIFO would wait for ever
-            raise UnreadableImage("is not a regular file")
+            raise UnreadableImageError("is not a regular file")
         with open(path, "rb", buffering=0) as file:
             return _not_empty(file.read())
     except FileNotFoundError:
-        raise UnreadableImage("does not exist") from None
+        raise UnreadableImageError("does not exist") from None
     except PermissionError:
-        raise UnreadableImage("may not be read (permission denied)") from None
+        raise UnreadableImageError("may not be read (permission denied)") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UnreadableImage(f"cannot be read ({error})") from None
+        raise UnreadableImageError(f"cannot be read ({error})") from None
 
 
 def _not_empty(content):
     if not content:
-        raise UnreadableImage("is empty (0 bytes)")
+        raise UnreadableImageError("is empty (0 bytes)")
     return content
 
 
@@ -122,7 +122,7 @@ def _encode(image):
     try:
         _opaque(_upright(image)).save(file, "PNG", compress_level=0)
     except Exception as error:  # a lazily opened image can fail in any way a file can
-        raise UnreadableImage(f"cannot be decoded ({error})") from None
+        raise UnreadableImageError(f"cannot be decoded ({error})") from None
     return file.getvalue()
 
 
@@ -132,16 +132,16 @@ def _open(content):
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
-        raise UnreadableImage(_why_not_an_image(content)) from None
+        raise UnreadableImageError(_why_not_an_image(content)) from None
     except Exception as error:  # Pillow's plugins raise nearly anything on bad headers
-        raise UnreadableImage(f"cannot be opened ({error})") from None
+        raise UnreadableImageError(f"cannot be opened ({error})") from None
     if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
-        raise UnreadableImage(
+        raise UnreadableImageError(
             f"has {image.width}×{image.height} pixels, more than "
             f"PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS} allows"
         )
     if image.mode in ("F", "I"):
-        raise UnreadableImage(
+        raise UnreadableImageError(
             f"has {image.mode!r} pixels, whose range is unknown; "
             "load it as an array and say input_range"
         )
@@ -163,7 +163,7 @@ def _decode_file(content, size):
         image = _opaque(_upright(image))
     except Exception as error:  # Pillow's plugins raise nearly anything on bad data
         problem = "is truncated" if "truncated" in str(error) else "cannot be decoded"
-        raise UnreadableImage(f"{problem} ({error})") from None
+        raise UnreadableImageError(f"{problem} ({error})") from None
     if image.mode == "RGB":
         height, width = size
         resized = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -193,18 +193,18 @@ def _opaque(image):
 
 def _check_array(array, input_range):
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
-        raise UnreadableImage(
+        raise UnreadableImageError(
             f"has shape {array.shape}, not (h, w), (h, w, 1) or (h, w, 3)"
         )
     if array.dtype.kind not in "buif":
-        raise UnreadableImage(f"has dtype {array.dtype}, not a real number's")
+        raise UnreadableImageError(f"has dtype {array.dtype}, not a real number's")
     if array.size == 0:
-        raise UnreadableImage(f"has no pixels (shape {array.shape})")
+        raise UnreadableImageError(f"has no pixels (shape {array.shape})")
     if not np.isfinite(array).all():
-        raise UnreadableImage("has NaN or infinity among its pixels")
+        raise UnreadableImageError("has NaN or infinity among its pixels")
     low, high = input_range
     if array.min() < low or array.max() > high:
-        raise UnreadableImage(
+        raise UnreadableImageError(
             f"has pixels from {array.min():g} to {array.max():g}, "
             f"outside input_range=({low:g}, {high:g})"
         )

@@ -20,7 +20,7 @@ from joblib import effective_n_jobs
 from sktransfer import _decoding
 from sktransfer._backbones import keras_backend, nearest
 from sktransfer._cache import FeatureCache
-from sktransfer._decoding import UnreadableImage
+from sktransfer._decoding import UnreadableImageError
 from sktransfer._exceptions import (
     BackboneError,
     BadRow,
@@ -54,6 +54,12 @@ def extract(sources, spec, cut, *, cache_dir, on_error, n_jobs, verbose):
     rows : float32 ndarray of shape (n, *shape of a row)
     """
     cache = FeatureCache(cache_dir)
+    if cache.folder is not None and spec.preprocessing_token is None:
+        raise ValueError(
+            "features made by a function cannot be told apart in the cache: give the "
+            "function that is preprocessing an attribute cache_token, a text that changes "
+            "whenever the function does, or set cache_dir=None"
+        )
     facts = _facts(spec, cache)
     extraction = _Extraction(sources, spec, cut, facts, cache, on_error)
     extraction.look_up()
@@ -136,7 +142,7 @@ class _Extraction:
             if key not in self._store:
                 _decoding.probe(content, self._spec.input_range)
             return key
-        except UnreadableImage as error:
+        except UnreadableImageError as error:
             self._bad[row] = str(error)
             return None
 
@@ -156,9 +162,7 @@ class _Extraction:
         writer = _Writer(self._store)
         if not self._cache.make_room(len(self.missing) * row_bytes, self._started):
             limit = f"{self._cache.max_bytes:.3g} bytes"
-            writer.stop(
-                f"they exceed the cache's limit, SKTRANSFER_CACHE_SIZE = {limit}"
-            )
+            writer.stop(f"they exceed the cache's limit, SKTRANSFER_CACHE_SIZE = {limit}")
         return writer
 
     def _decode_ahead(self, pool, size):
@@ -198,7 +202,7 @@ class _Extraction:
             rows = self.missing.pop(key)
             try:
                 actual_key, pixels = job.result()
-            except UnreadableImage as error:
+            except UnreadableImageError as error:
                 self._bad.update(dict.fromkeys(rows, str(error)))
             else:
                 actual_keys.append(actual_key)

@@ -69,9 +69,7 @@ class FrozenNetwork:
         self._model = model
         self._functions = {}  # (layer, pooling) → function of a batch
         operations = list(model.operations)
-        names = (
-            _fresh_names(operations) if fresh_names else [o.name for o in operations]
-        )
+        names = _fresh_names(operations) if fresh_names else [o.name for o in operations]
         self.facts = {
             "fingerprint": fingerprint(model),
             "input_size": list(model.inputs[0].shape[1:3]),
@@ -214,9 +212,7 @@ def _build_application(spec):
             **spec.params,
         )
     except (TypeError, ValueError) as error:
-        raise BackboneError(
-            f"{spec.family.constructor} refuses this: {error}"
-        ) from error
+        raise BackboneError(f"{spec.family.constructor} refuses this: {error}") from error
     except Exception as error:  # keras.utils.get_file raises a bare Exception
         raise BackboneError(
             f"the ImageNet weights of {spec.family.constructor} are not in "
@@ -242,9 +238,7 @@ def _own_copy(spec):
     if isinstance(model, (str, os.PathLike)):
         model = keras.saving.load_model(model, compile=False)
     if not isinstance(model, (keras.Sequential, keras.models.Functional)):
-        raise BackboneError(
-            "the network is neither a functional model nor a Sequential"
-        )
+        raise BackboneError("the network is neither a functional model nor a Sequential")
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise BackboneError(
             f"the network has {len(model.inputs)} inputs and {len(model.outputs)} "

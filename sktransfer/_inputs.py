@@ -1,7 +1,5 @@
 """What users pass as X → a checked sequence of sources, one image each."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
@@ -32,9 +30,9 @@ def check_images(estimator, X, *, reset):
         One source for each row, as `_decoding.load` takes it.
     """
     _refuse_single_image(X)
-    if isinstance(X, Mapping):
+    if isinstance(X, dict) and not issparse(X):  # scipy's dok_matrix is both
         raise TypeError(
-            "X is a mapping, not a sequence of images; what sklearn.datasets.load_files "
+            "X is a dictionary, not a sequence of images; what sklearn.datasets.load_files "
             "returns has the paths in its attribute 'filenames'"
         )
     column = _column_of_images(X)
@@ -49,9 +47,7 @@ def check_images(estimator, X, *, reset):
 
 def _refuse_single_image(X):
     if is_image(X) and not isinstance(X, np.ndarray):
-        raise ValueError(
-            f"X is one image ({X!r:.80}), not a sequence of them: pass [X]"
-        )
+        raise ValueError(f"X is one image ({X!r:.80}), not a sequence of them: pass [X]")
 
 
 def _column_of_images(X):
@@ -89,9 +85,7 @@ def _check_column(estimator, X, column, reset):
 
 def _check_stack(estimator, X, reset):
     if len(X) == 0:
-        raise ValueError(
-            f"X has 0 images (shape={X.shape}), a minimum of 1 is required"
-        )
+        raise ValueError(f"X has 0 images (shape={X.shape}), a minimum of 1 is required")
     if X.ndim == 3 and X.shape[2] in (3, 4):
         raise ValueError(
             f"X of shape {X.shape} looks like one colour image, not (n, h, w) grey ones: "
@@ -99,11 +93,7 @@ def _check_stack(estimator, X, reset):
         )
     if X.ndim == 4 and X.shape[3] not in CHANNELS:
         first = X.shape[1] in CHANNELS
-        hint = (
-            "channels come last: X.transpose(0, 2, 3, 1)"
-            if first
-            else "1 or 3 are used"
-        )
+        hint = "channels come last: X.transpose(0, 2, 3, 1)" if first else "1 or 3 are used"
         raise ValueError(f"X of shape {X.shape} has {X.shape[3]} channels; {hint}")
     if X.dtype.kind not in "buif":
         raise ValueError(f"X has dtype {X.dtype}, not a real number's")

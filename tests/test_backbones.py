@@ -1,0 +1,115 @@
+import os
+import shutil
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from sktransfer import BackboneError
+from sktransfer._backbones import FAMILIES, TINY_WEIGHTS, BackboneSpec, keras_backend
+
+PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 9, 9, 3)).astype(np.float32)
+
+
+def spec(backbone="tiny", **changes):
+    defaults = {
+        "weights": "pretrained",
+        "params": {},
+        "input_size": None,
+        "preprocessing": "backbone",
+        "input_range": (0, 255),
+    }
+    return BackboneSpec(backbone, **{**defaults, **changes})
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - {"tiny"}))
+def test_preprocessing_is_that_of_the_module_in_keras(name):
+    module = sys.modules[getattr(keras.applications, FAMILIES[name].constructor).__module__]
+    expected = module.preprocess_input(PIXELS.copy())
+    np.testing.assert_array_equal(spec(name).preprocess(PIXELS.copy()), expected)
+
+
+def test_other_preprocessings():
+    rescaled = spec(preprocessing="rescale").preprocess(PIXELS.copy())
+    np.testing.assert_allclose(rescaled, PIXELS / 255)
+    np.testing.assert_array_equal(spec(preprocessing=None).preprocess(PIXELS), PIXELS)
+    halved = spec(preprocessing=lambda pixels: pixels / 2).preprocess(PIXELS)
+    np.testing.assert_array_equal(halved, PIXELS / 2)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_the_native_size_is_the_default(name):
+    assert spec(name).size == (FAMILIES[name].native_size,) * 2
+    assert spec(name, input_size=[64, np.int64(96)]).size == (64, 96)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "vgg61"}, "nearest: .*'vgg16'"),
+        ({"backbone": "nothing-like-it"}, "there are: 'inception_v3'"),
+        ({"backbone": "missing.keras"}, "no file 'missing.keras'"),
+        ({"backbone": 3}, "int"),
+        ({"weights": "missing.h5"}, "'missing.h5' is neither"),
+        ({"weights": "imagenet"}, "digits"),
+        ({"params": {"alpha": 1}}, "no backbone_params"),
+        ({"backbone": keras.Sequential()}, "preprocessing"),
+        ({"backbone": keras.Sequential(), "weights": None}, "leave weights"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_remedy(changes, message):
+    with pytest.raises(BackboneError, match=message):
+        spec(**changes)
+
+
+def test_an_empty_input_range_is_refused():
+    with pytest.raises(ValueError, match="input_range"):
+        spec(input_range=(1, 1))
+
+
+def test_the_identity_follows_whatever_determines_the_network(tmp_path):
+    weights = tmp_path / "tiny.weights.h5"
+    weights.write_bytes(b"one")
+    ways = [
+        spec(),
+        spec(weights=None),
+        spec(input_size=(16, 16)),
+        spec(weights=str(weights)),
+        spec("mobilenet", weights=None),
+        spec("mobilenet", weights=None, params={"alpha": 0.5}),
+    ]
+    identities = [way.identity() for way in ways]
+    assert all(a != b for i, a in enumerate(identities) for b in identities[:i])
+    assert spec().identity() == spec(preprocessing=None, input_range=(0, 16)).identity()
+
+
+def test_the_identity_notices_a_weights_file_replaced_with_its_times_kept(tmp_path):
+    weights = tmp_path / "tiny.weights.h5"
+    weights.write_bytes(b"one")
+    before, status = spec(weights=weights).identity(), weights.stat()
+    weights.write_bytes(b"two")
+    os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert spec(weights=weights).identity() != before
+
+
+def test_the_identity_of_imagenet_weights_is_that_of_their_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert spec("vgg16").identity() is None  # not downloaded yet
+    (tmp_path / "models").mkdir()
+    for name in ("vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "vgg19_notop.h5"):
+        shutil.copy(TINY_WEIGHTS, tmp_path / "models" / name)
+    [file] = spec("vgg16").identity()["weights"]
+    assert file == "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    assert spec("resnet50").identity() is None
+
+
+def test_the_backend_is_found_without_keras(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    assert keras_backend() == "tensorflow"
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    assert keras_backend() == "jax"
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert keras_backend() == "torch"

@@ -1,0 +1,277 @@
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+import time
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sktransfer import PretrainedFeatureTransformer, clear_cache
+from sktransfer._cache import MANY_SEGMENTS, STALE_SECONDS, FeatureCache, RowStore
+
+SHAPE = (5,)
+
+
+def key(i):
+    return hashlib.sha256(f"key {i}".encode()).digest()
+
+
+def row(i):
+    return np.random.default_rng(i).random(SHAPE, dtype=np.float32)
+
+
+def write(store, numbers):
+    store.write([key(i) for i in numbers], np.stack([row(i) for i in numbers]))
+
+
+def read(store, numbers):
+    """The numbers whose rows are found; asserts that each is the right one."""
+    out = np.full((len(numbers), *SHAPE), np.nan, dtype=np.float32)
+    found = store.read([key(i) for i in numbers], out)
+    for i, ok, got in zip(numbers, found, out, strict=True):
+        if ok:
+            np.testing.assert_array_equal(got, row(i))
+    return [i for i, ok in zip(numbers, found, strict=True) if ok]
+
+
+def fresh(folder):
+    """A store as another process would open it."""
+    store = RowStore(folder, SHAPE, np.float32)
+    store.refresh()
+    return store
+
+
+def segments(folder):
+    return sorted(folder.rglob("*.safetensors"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "cache" / "rows" / "namespace"
+
+
+def test_rows_are_found_by_their_keys_alone(folder):
+    store = fresh(folder)
+    write(store, [1, 2, 3])
+    write(store, [4])
+    for reader in (store, fresh(folder)):
+        assert read(reader, [4, 9, 1, 1, 3]) == [4, 1, 1, 3]
+        assert key(2) in reader
+        assert key(9) not in reader
+
+
+def test_a_store_notices_what_others_write_and_remove(folder):
+    reader, writer = fresh(folder), fresh(folder)
+    write(writer, [1])
+    assert read(reader, [1]) == []
+    reader.refresh()
+    assert read(reader, [1]) == [1]
+    segments(folder)[0].unlink()
+    assert read(reader, [1]) == []
+    reader.refresh()
+    assert key(1) not in reader
+
+
+def test_a_folder_removed_meanwhile_is_an_empty_one(folder):
+    store = fresh(folder)
+    write(store, [1])
+    clear_cache(folder.parents[1])
+    store.refresh()
+    assert read(store, [1]) == []
+    write(store, [1])
+    assert read(fresh(folder), [1]) == [1]
+
+
+def test_a_damaged_row_is_missed_and_the_others_are_kept(folder):
+    store = fresh(folder)
+    write(store, range(4))
+    [path] = segments(folder)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(row(2).tobytes(), row(7).tobytes()))
+    reader = fresh(folder)
+    assert read(reader, range(4)) == [0, 1, 3]
+    assert key(2) not in reader
+    write(reader, [2])
+    assert read(fresh(folder), range(4)) == [0, 1, 2, 3]
+    assert path not in segments(folder)
+
+
+def test_foreign_files_are_left_alone(folder):
+    write(fresh(folder), [1])
+    (folder / "notes.txt").write_text("mine")
+    (folder / "foreign.safetensors").write_bytes(b"not a segment")
+    store = fresh(folder)
+    store.tidy()
+    assert read(store, [1]) == [1]
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_many_small_segments_are_merged(folder):
+    store = fresh(folder)
+    numbers = range(MANY_SEGMENTS + 1)
+    for i in numbers:
+        write(store, [i])
+    reader = fresh(folder)
+    store.tidy()
+    assert len(segments(folder)) == 1
+    assert read(store, numbers) == list(numbers)
+    assert read(reader, [0]) == []  # its segment is gone
+    reader.refresh()
+    assert read(reader, numbers) == list(numbers)
+
+
+def test_what_killed_writers_left_is_removed_once_it_is_old(folder):
+    write(fresh(folder), [1])
+    old, new = folder / "old.tmp", folder / "new.tmp"
+    for path in (old, new):
+        path.touch()
+    past = time.time() - 2 * STALE_SECONDS
+    os.utime(old, (past, past))
+    fresh(folder).tidy()
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_only_the_user_may_look_into_the_cache(folder):
+    write(fresh(folder), [1])
+    assert stat.S_IMODE(folder.parents[1].stat().st_mode) == 0o700
+
+
+def test_none_keeps_nothing():
+    store = FeatureCache(None).store({"any": 1}, SHAPE)
+    store.write([key(1)], row(1)[None])
+    store.refresh()
+    assert read(store, [1]) == []
+
+
+def test_making_room_removes_what_was_not_used_for_longest(tmp_path, monkeypatch):
+    cache = FeatureCache(tmp_path)
+    stores = [cache.store({"number": i}, SHAPE) for i in range(3)]
+    for i, store in enumerate(stores):
+        write(store, [i])
+        os.utime(segments(store.folder)[0], (i + 1, i + 1))
+    one = cache.info().bytes // 3
+    read(stores[0], [0])  # the oldest, but used now
+    monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", str(3 * one))
+    cache = FeatureCache(tmp_path)
+    assert cache.make_room(one, used_since=1000)
+    assert [len(segments(store.folder)) for store in stores] == [1, 0, 1]
+    assert not cache.make_room(3 * one, used_since=1000)
+    assert [len(segments(store.folder)) for store in stores] == [1, 0, 1]
+
+
+def test_manifests_are_kept_and_checked(tmp_path):
+    cache = FeatureCache(tmp_path)
+    assert cache.read_manifest({"a": 1}) is None
+    cache.write_manifest({"a": 1}, {"layers": ["x"]})
+    assert cache.read_manifest({"a": 1}) == {"layers": ["x"]}
+    assert cache.read_manifest({"a": 2}) is None
+    [path] = (tmp_path / "networks").iterdir()
+    path.write_text(path.read_text().replace('"x"', '"y"'))
+    assert cache.read_manifest({"a": 1}) is None
+    path.write_text("[]")
+    assert cache.read_manifest({"a": 1}) is None
+
+
+def test_the_default_folder_is_the_environments(cache, tmp_path, monkeypatch):
+    assert FeatureCache("default").folder == cache
+    assert FeatureCache(tmp_path / "mine").folder == tmp_path / "mine"
+    monkeypatch.delenv("SKTRANSFER_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert FeatureCache("default").folder == tmp_path / "xdg" / "sktransfer"
+
+
+def test_a_limit_that_is_no_number_is_named(monkeypatch):
+    monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", "plenty")
+    with pytest.raises(ValueError, match="SKTRANSFER_CACHE_SIZE"):
+        PretrainedFeatureTransformer().cache_info()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    actions=st.lists(
+        st.tuples(
+            st.sampled_from(["write", "read", "damage", "tidy", "refresh", "remove"]),
+            st.integers(0, 2),
+            st.lists(st.integers(0, 6), min_size=1, max_size=4, unique=True),
+        ),
+        max_size=25,
+    )
+)
+def test_any_interleaving_serves_only_right_rows(tmp_path_factory, actions):
+    folder = tmp_path_factory.mktemp("cache") / "rows" / "namespace"
+    stores = [fresh(folder) for _ in range(3)]
+    for action, who, numbers in actions:
+        if action == "write":
+            write(stores[who], numbers)
+            assert set(read(stores[who], numbers)) == set(numbers)
+        elif action == "read":
+            read(stores[who], numbers)
+        elif action in ("damage", "remove") and segments(folder):
+            path = segments(folder)[numbers[0] % len(segments(folder))]
+            if action == "remove":
+                path.unlink()
+            else:
+                content = bytearray(path.read_bytes())
+                content[-1 - numbers[0] * 7 % len(content)] ^= 1
+                path.write_bytes(content)
+        elif action in ("tidy", "refresh"):
+            getattr(stores[who], action)()
+
+
+def _write_many(folder, start):
+    store = fresh(folder)
+    for i in range(start, start + 30):
+        write(store, [i, i + 1])
+
+
+def test_killed_writers_leave_only_whole_rows(folder):
+    context = get_context("spawn")
+    rng = np.random.default_rng()
+    for round_ in range(5):
+        process = context.Process(target=_write_many, args=(folder, 100 * round_))
+        process.start()
+        deadline = time.monotonic() + 30
+        while not segments(folder) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.2))
+        process.kill()
+        process.join()
+    store = fresh(folder)
+    found = read(store, range(600))  # which checks each against the right one
+    assert found
+    assert len(store._places) == len(found)
+    write(store, [1000])
+    assert read(fresh(folder), [1000]) == [1000]
+
+
+def test_a_read_only_cache_costs_one_warning():
+    """In a child without root's rights, whom a read-only folder would not stop."""
+    code = """
+import os, sys, tempfile, warnings
+import numpy as np
+from sktransfer import CacheWarning, PretrainedFeatureTransformer
+X = np.arange(640, dtype=np.uint8).reshape(10, 8, 8)
+with tempfile.TemporaryDirectory() as folder:
+    expected = PretrainedFeatureTransformer("tiny", cache_dir=folder).fit_transform(X)
+with tempfile.TemporaryDirectory() as folder:
+    os.chmod(folder, 0o555)
+    if os.getuid() == 0:
+        os.seteuid(65534)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        got = PretrainedFeatureTransformer("tiny", cache_dir=folder).fit_transform(X)
+    os.seteuid(os.getuid())
+assert np.array_equal(got, expected)
+[warning] = [w for w in caught if w.category is CacheWarning]
+print(warning.message)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "features are right but not kept" in result.stdout
+    assert "Permission denied" in result.stdout

@@ -1,0 +1,210 @@
+import hashlib
+import io
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from sktransfer._decoding import UnreadableImageError, decode, digest, load, probe
+
+RANGE = (0, 255)
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+def encoded(image, file_format="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def decode_same_size(content, array):
+    return decode(content, array.shape[:2], RANGE)
+
+
+def test_a_file_becomes_its_pixels(tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(PIXELS).save(path)
+    pil = Image.open(io.BytesIO(path.read_bytes()))
+    for source in (path, str(path), path.read_bytes(), pil, PIXELS):
+        np.testing.assert_array_equal(decode_same_size(load(source), PIXELS), PIXELS)
+
+
+def test_resizing_is_antialiased_bilinear_and_the_same_for_files_and_arrays():
+    expected = Image.fromarray(PIXELS).resize((12, 8), Image.Resampling.BILINEAR)
+    for content in (encoded(Image.fromarray(PIXELS)), PIXELS):
+        np.testing.assert_array_equal(decode(content, (8, 12), RANGE), np.asarray(expected))
+
+
+def test_float_arrays_are_not_rounded_to_bytes():
+    image = np.array([[0.25, 100.75], [3.5, 255.0]])
+    result = decode(image, (2, 2), RANGE)
+    np.testing.assert_array_equal(result, np.repeat(image[:, :, None], 3, axis=2))
+    smooth = decode(PIXELS.astype(float), (8, 12), RANGE)
+    rounded = decode(PIXELS, (8, 12), RANGE)
+    assert 0 < np.abs(smooth - rounded).max() < 1.01
+
+
+def test_input_range_is_mapped_to_0_255():
+    image = np.array([[-1.0, 0.0], [0.5, 1.0]])
+    result = decode(image, (2, 2), (-1, 1))[:, :, 0]
+    np.testing.assert_allclose(result, [[0, 127.5], [191.25, 255]])
+
+
+def test_input_range_does_not_concern_files():
+    content = encoded(Image.fromarray(PIXELS))
+    np.testing.assert_array_equal(decode(content, (40, 60), (0, 1)), PIXELS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_upright(orientation):
+    # How each value of the EXIF tag says that the stored picture came from the scene.
+    store = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a),
+        7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, 3),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(store(PIXELS)))
+    content = encoded(stored, exif=exif)
+    np.testing.assert_array_equal(decode_same_size(content, PIXELS), PIXELS)
+    pil = load(Image.open(io.BytesIO(content)))
+    np.testing.assert_array_equal(decode_same_size(pil, PIXELS), PIXELS)
+
+
+def test_sixteen_bits_are_scaled_rather_than_clipped():
+    grey = np.linspace(0, 65535, 48).reshape(6, 8).astype(np.uint16)
+    content = encoded(Image.fromarray(grey))
+    result = decode_same_size(content, grey)
+    np.testing.assert_allclose(result[:, :, 1], grey / 257.0, atol=0.01)
+
+
+def test_what_transparency_hides_is_white():
+    rgba = np.dstack([PIXELS, np.zeros(PIXELS.shape[:2], np.uint8)])
+    assert (decode_same_size(encoded(Image.fromarray(rgba)), rgba) == 255).all()
+    opaque = np.dstack([PIXELS, np.full(PIXELS.shape[:2], 255, np.uint8)])
+    result = decode_same_size(encoded(Image.fromarray(opaque)), opaque)
+    np.testing.assert_array_equal(result, PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16"])
+def test_every_mode_becomes_three_channels(mode):
+    if mode == "I;16":
+        image = Image.fromarray(np.zeros((6, 8), np.uint16))
+    else:
+        image = Image.fromarray(PIXELS).convert("L" if mode == "PA" else "RGB").convert(mode)
+    pixels = decode(load(image), (6, 8), RANGE)
+    assert pixels.shape == (6, 8, 3)
+    assert pixels.dtype == np.float32
+
+
+def test_float_files_are_refused_for_their_unknown_range():
+    content = encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF")
+    with pytest.raises(UnreadableImageError, match="input_range"):
+        decode(content, (4, 4), RANGE)
+
+
+def test_a_truncated_photograph_is_found_on_decoding():
+    jpeg = encoded(Image.fromarray(np.tile(PIXELS, (10, 10, 1))), "JPEG")
+    for kept in (len(jpeg) // 2, len(jpeg) - 20):
+        probe(jpeg[:kept], RANGE)  # its header is whole
+        with pytest.raises(UnreadableImageError, match="is truncated"):
+            decode(jpeg[:kept], (8, 8), RANGE)
+
+
+def test_unreadable_paths_are_refused_without_waiting(tmp_path):
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    fifo = tmp_path / "fifo.jpg"
+    os.mkfifo(fifo)
+    for path, reason in {
+        tmp_path / "none.jpg": "does not exist",
+        tmp_path: "is a directory",
+        empty: "is empty",
+        fifo: "is not a regular file",
+        "/dev/zero": "is not a regular file",
+        "nul\0.jpg": "cannot be read",
+    }.items():
+        with pytest.raises(UnreadableImageError, match=reason):
+            load(path)
+
+
+def test_content_that_is_no_image_is_refused():
+    for content, reason in {
+        b"<!DOCTYPE html><html>": "is an HTML page",
+        b"plain text": "is not an image in one of the formats",
+        b"\x89PNG\r\n\x1a\n broken": "(opened|formats)",
+    }.items():
+        with pytest.raises(UnreadableImageError, match=reason):
+            probe(content, RANGE)
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.full((2, 2), np.nan), "NaN"),
+        (np.full((2, 2, 3), np.inf), "infinity"),
+        (np.zeros((2, 2, 2)), "shape"),
+        (np.zeros((2, 2, 2, 3)), "shape"),
+        (np.zeros((0, 2)), "no pixels"),
+        (np.zeros((2, 2), complex), "dtype complex128"),
+        (np.full((2, 2), 256.0), "outside input_range"),
+        (np.full((2, 2), -1), "outside input_range"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(array, reason):
+    with pytest.raises(UnreadableImageError, match=reason):
+        probe(array, RANGE)
+
+
+@pytest.mark.parametrize("source", [None, float("nan"), 3, object()])
+def test_other_things_are_refused(source):
+    with pytest.raises(UnreadableImageError, match=r"missing value|not an image"):
+        load(source)
+
+
+def test_a_decompression_bomb_is_refused(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    content = encoded(Image.fromarray(PIXELS))
+    with pytest.raises(UnreadableImageError, match=r"MAX_IMAGE_PIXELS|bomb"):
+        probe(content, RANGE)
+
+
+def test_the_digest_of_a_file_is_that_of_its_bytes():
+    assert digest(b"abc") == hashlib.sha256(b"abc").digest()
+
+
+def test_the_digest_of_an_array_does_not_depend_on_its_layout():
+    assert digest(PIXELS) == digest(np.asfortranarray(PIXELS))
+    assert digest(PIXELS) != digest(PIXELS.reshape(60, 40, 3))
+    assert digest(PIXELS) != digest(PIXELS.view(np.int8))
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n"]))
+def test_random_bytes_raise_the_documented_error_only(tail, magic):
+    with pytest.raises(UnreadableImageError):
+        decode(magic + tail + b"!", (8, 8), RANGE)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.uint16, np.float32, np.float64, bool]),
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
+        elements=st.integers(0, 1),
+    )
+)
+def test_any_small_array_keeps_within_its_range(array):
+    pixels = decode(array, (5, 7), (0, 1))
+    assert pixels.shape == (5, 7, 3)
+    assert pixels.min() >= -0.01
+    assert pixels.max() <= 255.01

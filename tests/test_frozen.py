@@ -1,0 +1,210 @@
+import pickle
+import random
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from sktransfer import BackboneError, PretrainedFeatureTransformer
+from sktransfer._backbones import FAMILIES
+from sktransfer._frozen import BATCH, fingerprint, load
+from test_backbones import spec
+
+SMALLEST = {"inception_v3": 75, "xception": 71}
+INTERMEDIATE = {
+    "inception_v3": "mixed3",
+    "mobilenet": "conv_pw_6_relu",
+    "mobilenet_v2": "block_6_expand_relu",
+    "resnet50": "conv3_block4_out",
+    "tiny": "block2_pool",
+    "vgg16": "block3_conv3",
+    "vgg19": "block3_conv4",
+    "xception": "block4_sepconv1_bn",
+}
+
+
+def relative_error(got, expected):
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
+
+
+def small_network(seed=0, size=(12, 12)):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((*size, 3))
+    hidden = keras.layers.Conv2D(4, 3, activation="relu", name="first")(inputs)
+    hidden = keras.layers.BatchNormalization()(hidden)
+    hidden = keras.layers.Conv2D(5, 3, name="second")(hidden)
+    return keras.Model(inputs, hidden)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_every_backbone_computes_what_plain_keras_computes(name):
+    size = (SMALLEST.get(name, 32),) * 2
+    network = load(spec(name, weights=None, input_size=size))
+    model = network._model
+    batch = np.random.default_rng(0).uniform(-1, 1, (3, *size, 3)).astype(np.float32)
+    names = [layer for layer, _ in network.facts["layers"]]
+    for layer in (INTERMEDIATE[name], None):
+        position = network.facts["output"] if layer is None else names.index(layer)
+        tensor = model.output if layer is None else model.get_layer(layer).output
+        expected = keras.Model(model.input, tensor).predict(batch, verbose=0)
+        assert list(expected.shape[1:]) == network.facts["layers"][position][1]
+        for pooling, reduced in (
+            (None, expected),
+            ("avg", expected.mean(axis=(1, 2))),
+            ("max", expected.max(axis=(1, 2))),
+        ):
+            got = network.rows(batch, position, pooling)
+            assert got.dtype == np.float32
+            assert got.shape == reduced.shape
+            assert relative_error(got, reduced) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "resnet50", "tiny", "vgg16"])
+def test_what_comes_along_in_a_batch_changes_no_bit(name):
+    network = load(spec(name, weights=None, input_size=(64, 64)))
+    output = network.facts["output"]
+    batch = np.random.default_rng(0).uniform(-1, 1, (BATCH, 64, 64, 3)).astype(np.float32)
+    together = network.rows(batch, output, None)
+    np.testing.assert_array_equal(network.rows(batch[::-1], output, None), together[::-1])
+    for i in range(BATCH):
+        np.testing.assert_array_equal(network.rows(batch[i : i + 1], output, None)[0], together[i])
+
+
+def test_random_weights_are_the_same_every_time():
+    first = load(spec("mobilenet", weights=None, input_size=(32, 32))).facts
+    for size in (33, 34, 35, 36, 37):  # more than are held in memory
+        load(spec("tiny", weights=None, input_size=(size, size)))
+    again = load(spec("mobilenet", weights=None, input_size=(32, 32))).facts
+    assert first == again
+
+
+def test_layers_are_named_as_in_a_fresh_process():
+    for _ in range(2):
+        small_network()  # which moves Keras' counters on
+    network = load(spec("inception_v3", weights=None, input_size=(75, 75)))
+    names = [name for name, _ in network.facts["layers"]]
+    assert len(set(names)) == len(names)
+    assert {"conv2d", "conv2d_93", "batch_normalization_93", "mixed10"} <= set(names)
+    assert "conv2d_94" not in names
+
+
+def test_building_leaves_no_trace_in_global_state(tmp_path):
+    random.seed(5)
+    np.random.seed(5)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        before = random.getstate(), np.random.get_state()[1].copy()
+        network = load(spec("tiny", weights=None, input_size=(20, 20)))
+        rows = network.rows(np.ones((1, 20, 20, 3), np.float32), network.facts["output"], "avg")
+        assert random.getstate() == before[0]
+        np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert rows.dtype == np.float32
+        assert {w.dtype for w in network._model.weights} == {"float32"}
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_the_fingerprint_follows_weights_and_architecture_but_not_names():
+    model = small_network()
+    assert fingerprint(model) == fingerprint(small_network())
+    assert fingerprint(model) != fingerprint(small_network(seed=1))
+    assert fingerprint(model) != fingerprint(small_network(size=(13, 13)))
+
+
+def test_a_users_model_is_copied_and_never_changed():
+    model = small_network()
+    before = [w.copy() for w in model.get_weights()]
+    transformer = PretrainedFeatureTransformer(model, preprocessing=None, pooling="avg")
+    X = np.random.default_rng(0).uniform(0, 255, (5, 12, 12, 3))
+    features = transformer.fit_transform(X)
+    assert model.trainable
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    model.set_weights([w + 1 for w in before])
+    assert not np.array_equal(transformer.transform(X), features)
+    model.set_weights(before)
+    np.testing.assert_array_equal(transformer.transform(X), features)
+
+
+def test_a_users_model_pickles_as_configuration_and_arrays():
+    transformer = PretrainedFeatureTransformer(small_network(), preprocessing=None)
+    X = np.random.default_rng(0).uniform(0, 255, (5, 12, 12, 3))
+    loaded = pickle.loads(pickle.dumps(transformer))
+    np.testing.assert_array_equal(loaded.fit_transform(X), transformer.fit_transform(X))
+    assert loaded.cache_info().misses == 5
+    assert isinstance(transformer.backbone, keras.Model)
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_a_file_of_the_users_own_is_a_backbone(tmp_path, kind):
+    model = small_network()
+    if kind == "sequential":
+        model = keras.Sequential([keras.Input((12, 12, 3)), keras.layers.Conv2D(4, 3, name="second")])
+    path = tmp_path / "mine.keras"
+    model.save(path)
+    X = np.random.default_rng(0).uniform(0, 255, (5, 12, 12, 3)).astype(np.float32)
+    for layer in (None, "second"):
+        transformer = PretrainedFeatureTransformer(path, preprocessing="rescale", layer=layer)
+        expected = model.predict(X / 255, verbose=0).reshape(5, -1)
+        assert relative_error(transformer.fit_transform(X), expected) < 1e-5
+    by_object = PretrainedFeatureTransformer(model, preprocessing="rescale")
+    np.testing.assert_array_equal(by_object.transform(X), transformer.transform(X))
+
+
+def test_weights_from_a_file(tmp_path):
+    tiny = load(spec("tiny"))._model
+    path = tmp_path / "mine.weights.h5"
+    tiny.save_weights(path)
+    X = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    got = PretrainedFeatureTransformer("tiny", weights=path).fit_transform(X)
+    np.testing.assert_array_equal(got, PretrainedFeatureTransformer("tiny").fit_transform(X))
+    path.write_bytes(b"no weights")
+    with pytest.raises(BackboneError, match=r"mine\.weights\.h5"):
+        PretrainedFeatureTransformer("tiny", weights=path).fit(X)
+
+
+def test_networks_that_cannot_serve_are_refused():
+    two = keras.Model([keras.Input((4, 4, 3)) for _ in range(2)], keras.Input((4, 4, 3)))
+    free = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(2, 3)])
+    grey = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
+    for model, size, message in (
+        (two, None, "inputs"),
+        (grey, None, "takes"),
+        (free, None, "say input_size"),
+        (small_network(), (10, 10), "takes"),
+    ):
+        with pytest.raises(BackboneError, match=message):
+            load(spec(model, preprocessing=None, input_size=size))
+    assert load(spec(free, preprocessing=None, input_size=(9, 9))).facts["input_size"] == [9, 9]
+
+
+def test_arguments_that_the_constructor_refuses_are_named():
+    with pytest.raises(BackboneError, match="beta"):
+        load(spec("mobilenet", weights=None, params={"beta": 2}))
+    with pytest.raises(BackboneError, match="VGG16"):
+        load(spec("vgg16", weights=None, input_size=(8, 8)))
+
+
+def test_a_fork_after_use_is_refused_instead_of_hanging():
+    code = """
+import os, sys
+import numpy as np
+from sktransfer import ForkedProcessError, PretrainedFeatureTransformer
+X = np.zeros((2, 8, 8), np.uint8)
+transformer = PretrainedFeatureTransformer("tiny").fit(X)
+transformer.transform(X)
+child = os.fork()
+if child == 0:
+    try:
+        transformer.transform(X)      # from the cache: needs no network
+        transformer.transform(X + 1)  # needs one
+    except ForkedProcessError as error:
+        os._exit(7 if "loky" in str(error) else 1)
+    os._exit(2)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)
+    assert result.returncode == 7, result.stderr.decode()

@@ -1,0 +1,152 @@
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from PIL import Image
+from scipy.sparse import csr_array
+from sklearn.datasets import load_files
+
+from sktransfer import InvalidImagesError, PretrainedFeatureTransformer
+from sktransfer._inputs import check_images
+
+RNG = np.random.default_rng(0)
+
+
+def check(X, **parameters):
+    """The sources in X and the transformer that checked them."""
+    transformer = PretrainedFeatureTransformer("tiny", **parameters)
+    return check_images(transformer, X, reset=True), transformer
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six images in two folders, of different sizes."""
+    for i in range(6):
+        path = tmp_path / "images" / ("even" if i % 2 == 0 else "odd") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RNG.integers(0, 256, (9 + i, 12, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "images"
+
+
+def test_all_ways_to_pass_files_give_the_same_features(folder):
+    paths = sorted(folder.glob("*/*.png"))
+    names = [str(path) for path in paths]
+    images = [Image.open(path) for path in paths]
+    arrays = [np.asarray(image) for image in images]
+    ways = {
+        "paths": paths,
+        "names": names,
+        "tuple": tuple(names),
+        "array": np.array(names),
+        "object array": np.array(paths, dtype=object),
+        "column of an array": np.array(names)[:, None],
+        "Series": pd.Series(names, index=range(10, 16)),
+        "DataFrame": pd.DataFrame({"path": names}),
+        "DataFrame of strings": pd.DataFrame({"path": names}, dtype="string"),
+        "polars Series": pl.Series(names),
+        "polars DataFrame": pl.DataFrame({"path": names}),
+        "load_files": load_files(folder, load_content=False, shuffle=False).filenames,
+        "bytes": [path.read_bytes() for path in paths],
+        "load_files with content": load_files(folder, shuffle=False).data,
+        "PIL": images,
+        "arrays": arrays,
+        "mixed": [paths[0], names[1], paths[2].read_bytes(), images[3], arrays[4], paths[5]],
+    }
+    transformer = PretrainedFeatureTransformer("tiny", pooling="avg")
+    expected = transformer.fit_transform(names)
+    for way, X in ways.items():
+        got = transformer.fit_transform(X)
+        np.testing.assert_array_equal(got, expected, err_msg=way)
+    for image in images:
+        image.close()
+
+
+def test_stacks_of_images():
+    X = RNG.integers(0, 256, (4, 9, 8, 3), dtype=np.uint8)
+    transformer = PretrainedFeatureTransformer("tiny")
+    expected = transformer.fit_transform(X)
+    assert transformer.n_features_in_ == 9 * 8 * 3
+    np.testing.assert_array_equal(transformer.transform(list(X)), expected)
+    grey = X[..., :1]
+    expected = transformer.transform(np.repeat(grey, 3, axis=3))
+    np.testing.assert_array_equal(transformer.transform(grey), expected)
+    np.testing.assert_array_equal(transformer.transform(grey[..., 0]), expected)
+
+
+def test_rows_of_pixels(digits):
+    X, _ = digits
+    X = X[:20]
+    transformer = PretrainedFeatureTransformer("tiny", image_shape=(8, 8), input_range=(0, 16))
+    expected = transformer.fit_transform(X)
+    np.testing.assert_array_equal(transformer.fit_transform(X.reshape(20, 64)), expected)
+    assert transformer.n_features_in_ == 64
+    frame = pd.DataFrame(X.reshape(20, 64)).add_prefix("pixel")
+    np.testing.assert_array_equal(transformer.fit_transform(frame), expected)
+    assert transformer.feature_names_in_[0] == "pixel0"
+    transformer.set_params(image_shape=(-1, 8))
+    np.testing.assert_array_equal(transformer.fit_transform(X.reshape(20, 64)), expected)
+    with pytest.raises(ValueError, match="64"):
+        transformer.transform(X.reshape(20, 64)[:, :56])
+
+
+def test_colour_rows_of_pixels():
+    X = RNG.integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+    sources, _ = check(X.reshape(4, -1), image_shape=(5, 6, 3))
+    np.testing.assert_array_equal(sources, X)
+
+
+def test_fit_on_files_transform_arrays(folder):
+    paths = sorted(folder.glob("*/*.png"))
+    transformer = PretrainedFeatureTransformer("tiny").fit(paths)
+    assert transformer.n_features_in_ == 1
+    with Image.open(paths[0]) as image:
+        got = transformer.transform(np.asarray(image)[None])
+    np.testing.assert_array_equal(got, transformer.transform(paths[:1]))
+
+
+def test_a_column_of_paths_has_a_name():
+    frame = pd.DataFrame({"path": ["a.jpg", "b.jpg"]})
+    sources, transformer = check(frame)
+    assert list(sources) == ["a.jpg", "b.jpg"]
+    assert list(transformer.feature_names_in_) == ["path"]
+    with pytest.raises(ValueError, match="feature names"):
+        check_images(transformer, frame.rename(columns={"path": "file"}), reset=False)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        ("cat.jpg", ValueError, r"pass \[X\]"),
+        (b"\xff\xd8", ValueError, r"pass \[X\]"),
+        ({"data": []}, TypeError, "filenames"),
+        (pd.DataFrame({"a": ["x.jpg"], "b": ["y.jpg"]}), ValueError, "ColumnTransformer"),
+        (pd.DataFrame({"a": ["x.jpg"], "b": [3]}), ValueError, "ColumnTransformer"),
+        (np.zeros((3, 64)), ValueError, "image_shape"),
+        ([[0.0] * 64], ValueError, "image_shape"),
+        (np.zeros(64), ValueError, "1D array"),
+        ([], ValueError, "1D array|0 sample"),
+        (np.zeros((0, 8, 8, 3)), ValueError, "0 images"),
+        (np.zeros((8, 8, 3)), ValueError, "one colour image"),
+        (np.zeros((2, 3, 8, 8)), ValueError, "channels come last"),
+        (np.zeros((2, 8, 8, 4)), ValueError, "4 channels"),
+        (np.zeros((2, 8, 8, 3), complex), ValueError, "complex"),
+        (np.zeros((2, 2, 8, 8, 3)), ValueError, "dim"),
+        (csr_array(np.zeros((3, 64))), TypeError, "[Ss]parse"),
+    ],
+)
+def test_what_is_no_sequence_of_images_is_refused_with_a_remedy(X, error, message):
+    with pytest.raises(error, match=message):
+        check(X)
+
+
+def test_a_shape_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="64 columns"):
+        check(np.zeros((3, 64)), image_shape=(7, 8))
+
+
+def test_nan_pixels_are_named_by_row():
+    X = np.zeros((5, 8, 8))
+    X[[1, 3], 2, 2] = np.nan, np.inf
+    with pytest.raises(InvalidImagesError) as caught:
+        check(X)
+    assert [row.row for row in caught.value.rows] == [1, 3]

@@ -1,0 +1,77 @@
+"""The package is what its table of modules says: imports go down only."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import sktransfer
+
+PACKAGE = Path(sktransfer.__file__).parent
+
+MAY_IMPORT = {
+    "__init__": {"_cache", "_exceptions", "_transformer"},
+    "__main__": {"sktransfer"},
+    "_transformer": {"_backbones", "_cache", "_extraction", "_frozen", "_inputs"},
+    "_extraction": {"_backbones", "_cache", "_decoding", "_exceptions", "_frozen"},
+    "_frozen": {"_backbones", "_exceptions", "_tiny"},
+    "_inputs": {"_decoding", "_exceptions"},
+    "_cache": {"_segments"},
+    "_backbones": {"_exceptions", "_tiny"},
+    "_decoding": set(),
+    "_segments": set(),
+    "_exceptions": set(),
+}
+
+KERAS_LIVES_IN = {"_frozen"}
+
+
+def imports_of(path):
+    """Names of modules that a file imports anywhere, ours without their package."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.module == "sktransfer" and path.stem != "__main__":
+                names |= {f"sktransfer.{alias.name}" for alias in node.names}
+            else:
+                names.add(node.module)
+    return {name.removeprefix("sktransfer.") for name in names}
+
+
+def test_modules_import_only_what_is_below_them():
+    for path in PACKAGE.glob("*.py"):
+        ours = {n for n in imports_of(path) if n.startswith("_") or n == "sktransfer"}
+        assert ours <= MAY_IMPORT[path.stem], path.stem
+
+
+def test_only_one_module_imports_keras():
+    for path in PACKAGE.glob("*.py"):
+        foreign = {name.split(".")[0] for name in imports_of(path)}
+        if path.stem not in KERAS_LIVES_IN:
+            assert not foreign & {"keras", "tensorflow"}, path.stem
+
+
+def test_modules_stay_one_idea_long():
+    for path in PACKAGE.glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 420, path.stem
+
+
+def test_importing_the_package_imports_nothing_that_scikit_learn_does_not():
+    code = (
+        "import sys; import sklearn.pipeline, sklearn.utils.validation, concurrent.futures;"
+        "before = {m.split('.')[0] for m in sys.modules};"
+        "import sktransfer;"
+        "print({m.split('.')[0] for m in sys.modules} - before - set(sys.stdlib_module_names))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "{'sktransfer'}"
+
+
+def test_public_names_are_documented_and_sorted():
+    assert sktransfer.__all__ == sorted(sktransfer.__all__)
+    for name in sktransfer.__all__:
+        assert getattr(sktransfer, name).__doc__, name
