@@ -43,10 +43,7 @@ def main(arguments=None):
         parser.error(f"no folder {options.folder!r}")
     started = time.perf_counter()
     try:
-        if options.folder is None:
-            pipeline = _show_digits()
-        else:
-            pipeline = _classify_folder(options)
+        pipeline = _classify_folder(options) if options.folder else _show_digits()
     except (SktransferError, ValueError) as error:
         print(f"sktransfer: {error}", file=sys.stderr)
         return 1
@@ -66,7 +63,10 @@ def _parser():
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="FOLDER/class/image")
     parser.add_argument("--backbone", default="vgg16", help="a name, or a .keras file")
     parser.add_argument(
-        "--backbone-params", type=json.loads, metavar="JSON", help="""such as '{"alpha": 0.75}'"""
+        "--backbone-params",
+        type=json.loads,
+        metavar="JSON",
+        help="""such as '{"alpha": 0.75}'""",
     )
     parser.add_argument("--weights", default="pretrained", help="a file of weights")
     parser.add_argument("--output", metavar="FILE", help="save the fitted Pipeline here")
@@ -103,7 +103,7 @@ def _show_digits():
 def _classify_folder(options):
     """Cross-validate a classifier of the images in FOLDER/class/image."""
     files = load_files(options.folder, load_content=False)
-    X, y = files.filenames, np.array(files.target_names, dtype=object)[files.target]
+    X, y = files.filenames, np.array([files.target_names[i] for i in files.target])
     smallest = min(Counter(y).values(), default=0)
     if len(set(y)) < 2 or smallest < 2:
         raise ValueError(

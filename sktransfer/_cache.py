@@ -111,6 +111,8 @@ class FeatureCache:
 
         Segments used after `used_since` (seconds since the epoch) stay.
         """
+        if self.folder is None:
+            return True
         segments = sorted(self._segments(), key=lambda segment: segment[1].st_mtime)
         excess = sum(s.st_size for _, s in segments) + nbytes - self.max_bytes
         removable = [(p, s) for p, s in segments if s.st_mtime < used_since]

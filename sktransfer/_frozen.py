@@ -172,7 +172,7 @@ def _key(spec):
     """What tells networks in memory apart, or None while the weights are not there."""
     identity = spec.identity()
     if identity is None and spec.family is None:
-        identity = [fingerprint(spec.backbone), spec.size]
+        identity = [fingerprint(_functional(spec.backbone)), spec.size]
     return identity and json.dumps(identity, sort_keys=True)
 
 
@@ -234,11 +234,7 @@ def _load_weights(model, spec):
 
 def _own_copy(spec):
     """The user's network at the size asked for, with layers and weights of its own."""
-    model = spec.backbone
-    if isinstance(model, (str, os.PathLike)):
-        model = keras.saving.load_model(model, compile=False)
-    if not isinstance(model, (keras.Sequential, keras.models.Functional)):
-        raise BackboneError("the network is neither a functional model nor a Sequential")
+    model = _functional(spec.backbone)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise BackboneError(
             f"the network has {len(model.inputs)} inputs and {len(model.outputs)} "
@@ -250,13 +246,26 @@ def _own_copy(spec):
     size = spec.size or shape[:2]
     if None in size:
         raise BackboneError("the network takes images of any size: say input_size")
-    if any(own not in (None, asked) for own, asked in zip(shape, size, strict=False)):
+    if any(own not in (None, asked) for own, asked in zip(shape[:2], size, strict=True)):
         raise BackboneError(f"input_size={size}, but the network takes {shape[:2]}")
-    if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs)
-    copy = keras.models.clone_model(model, input_tensors=keras.Input((*size, 3)))
+    graph = keras.Model(model.inputs[0], model.outputs[0])
+    copy = keras.models.clone_model(graph, input_tensors=keras.Input((*size, 3)))
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _functional(model):
+    """The user's network, a file or a model, as a graph of layers."""
+    if isinstance(model, (str, os.PathLike)):
+        model = keras.saving.load_model(model, compile=False)
+    if isinstance(model, keras.Sequential) and model.built:
+        return keras.Model(model.inputs, model.outputs)
+    if not hasattr(model, "operations"):
+        raise BackboneError(
+            "the network is neither a functional model nor a Sequential one that knows "
+            "its input: begin it with keras.Input((height, width, 3))"
+        )
+    return model
 
 
 @contextlib.contextmanager

@@ -6,11 +6,11 @@ import sys
 import keras
 import numpy as np
 import pytest
+from test_backbones import spec
 
 from sktransfer import BackboneError, PretrainedFeatureTransformer
 from sktransfer._backbones import FAMILIES
 from sktransfer._frozen import BATCH, fingerprint, load
-from test_backbones import spec
 
 SMALLEST = {"inception_v3": 75, "xception": 71}
 INTERMEDIATE = {
@@ -45,20 +45,27 @@ def test_every_backbone_computes_what_plain_keras_computes(name):
     model = network._model
     batch = np.random.default_rng(0).uniform(-1, 1, (3, *size, 3)).astype(np.float32)
     names = [layer for layer, _ in network.facts["layers"]]
-    for layer in (INTERMEDIATE[name], None):
+    for layer, pooling in ((INTERMEDIATE[name], None), (None, "avg")):
         position = network.facts["output"] if layer is None else names.index(layer)
         tensor = model.output if layer is None else model.get_layer(layer).output
         expected = keras.Model(model.input, tensor).predict(batch, verbose=0)
         assert list(expected.shape[1:]) == network.facts["layers"][position][1]
-        for pooling, reduced in (
-            (None, expected),
-            ("avg", expected.mean(axis=(1, 2))),
-            ("max", expected.max(axis=(1, 2))),
-        ):
-            got = network.rows(batch, position, pooling)
-            assert got.dtype == np.float32
-            assert got.shape == reduced.shape
-            assert relative_error(got, reduced) < 1e-5
+        if pooling:
+            expected = expected.mean(axis=(1, 2))
+        got = network.rows(batch, position, pooling)
+        assert got.dtype == np.float32
+        assert got.shape == expected.shape
+        assert relative_error(got, expected) < 1e-5
+
+
+def test_pooling_is_over_all_positions():
+    network = load(spec())
+    output = network.facts["output"]
+    batch = np.random.default_rng(0).uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32)
+    rows = network.rows(batch, output, None)
+    average, maximum = (network.rows(batch, output, pooling) for pooling in ("avg", "max"))
+    np.testing.assert_allclose(average, rows.mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(maximum, rows.max(axis=(1, 2)))
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "resnet50", "tiny", "vgg16"])
@@ -69,7 +76,9 @@ def test_what_comes_along_in_a_batch_changes_no_bit(name):
     together = network.rows(batch, output, None)
     np.testing.assert_array_equal(network.rows(batch[::-1], output, None), together[::-1])
     for i in range(BATCH):
-        np.testing.assert_array_equal(network.rows(batch[i : i + 1], output, None)[0], together[i])
+        np.testing.assert_array_equal(
+            network.rows(batch[i : i + 1], output, None)[0], together[i]
+        )
 
 
 def test_random_weights_are_the_same_every_time():
@@ -92,14 +101,15 @@ def test_layers_are_named_as_in_a_fresh_process():
 
 def test_building_leaves_no_trace_in_global_state(tmp_path):
     random.seed(5)
-    np.random.seed(5)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        before = random.getstate(), np.random.get_state()[1].copy()
+        before = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002
         network = load(spec("tiny", weights=None, input_size=(20, 20)))
-        rows = network.rows(np.ones((1, 20, 20, 3), np.float32), network.facts["output"], "avg")
+        rows = network.rows(
+            np.ones((1, 20, 20, 3), np.float32), network.facts["output"], "avg"
+        )
         assert random.getstate() == before[0]
-        np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+        np.testing.assert_equal(np.random.get_state(legacy=False), before[1])  # noqa: NPY002
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
         assert rows.dtype == np.float32
         assert {w.dtype for w in network._model.weights} == {"float32"}
@@ -142,7 +152,9 @@ def test_a_users_model_pickles_as_configuration_and_arrays():
 def test_a_file_of_the_users_own_is_a_backbone(tmp_path, kind):
     model = small_network()
     if kind == "sequential":
-        model = keras.Sequential([keras.Input((12, 12, 3)), keras.layers.Conv2D(4, 3, name="second")])
+        model = keras.Sequential(
+            [keras.Input((12, 12, 3)), keras.layers.Conv2D(4, 3, name="second")]
+        )
     path = tmp_path / "mine.keras"
     model.save(path)
     X = np.random.default_rng(0).uniform(0, 255, (5, 12, 12, 3)).astype(np.float32)
@@ -167,18 +179,23 @@ def test_weights_from_a_file(tmp_path):
 
 
 def test_networks_that_cannot_serve_are_refused():
-    two = keras.Model([keras.Input((4, 4, 3)) for _ in range(2)], keras.Input((4, 4, 3)))
+    pair = [keras.Input((4, 4, 3)) for _ in range(2)]
+    two = keras.Model(pair, keras.layers.Add()(pair))
     free = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(2, 3)])
     grey = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
     for model, size, message in (
         (two, None, "inputs"),
         (grey, None, "takes"),
+        (keras.Sequential([keras.layers.Conv2D(2, 3)]), None, "begin it with"),
         (free, None, "say input_size"),
         (small_network(), (10, 10), "takes"),
     ):
         with pytest.raises(BackboneError, match=message):
             load(spec(model, preprocessing=None, input_size=size))
-    assert load(spec(free, preprocessing=None, input_size=(9, 9))).facts["input_size"] == [9, 9]
+    assert load(spec(free, preprocessing=None, input_size=(9, 9))).facts["input_size"] == [
+        9,
+        9,
+    ]
 
 
 def test_arguments_that_the_constructor_refuses_are_named():

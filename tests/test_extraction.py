@@ -1,0 +1,263 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sktransfer import (
+    CacheWarning,
+    InvalidImagesError,
+    InvalidImagesWarning,
+    PretrainedFeatureTransformer,
+)
+from sktransfer._backbones import BackboneSpec
+from sktransfer._cache import FeatureCache
+from sktransfer._extraction import _Extraction, _facts
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+SETTINGS = {
+    "weights": st.sampled_from(["pretrained", None]),
+    "layer": st.sampled_from([None, "block3_pool", "block2_pool"]),
+    "pooling": st.sampled_from([None, "avg", "max"]),
+    "input_size": st.sampled_from([None, (32, 32), (32, 24)]),
+    "preprocessing": st.sampled_from(["backbone", "rescale", None]),
+    "input_range": st.sampled_from([(0, 255), [0.0, 255.0], (0, 256)]),
+}
+MEANT = {  # two ways to say the same
+    "layer": lambda layer: layer or "block3_pool",
+    "input_size": lambda size: size or (32, 32),
+    "input_range": lambda bounds: tuple(map(float, bounds)),
+}
+
+
+def tiny(**parameters):
+    return PretrainedFeatureTransformer("tiny", **{"pooling": "avg", **parameters})
+
+
+def key_under(parameters, folder):
+    """The key of an image, as the transformer with those parameters makes it."""
+    cut = parameters["layer"], parameters["pooling"]
+    rest = {k: v for k, v in parameters.items() if k not in ("layer", "pooling")}
+    spec = BackboneSpec("tiny", params={}, **rest)
+    cache = FeatureCache(folder)
+    return _Extraction([], spec, cut, _facts(spec, cache), cache, "raise")._key(IMAGES[0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(first=st.fixed_dictionaries(SETTINGS), second=st.fixed_dictionaries(SETTINGS))
+def test_keys_differ_exactly_when_features_may(tmp_path_factory, first, second):
+    folder = tmp_path_factory.getbasetemp() / "keys"
+    meant = [
+        {name: MEANT.get(name, lambda v: v)(value) for name, value in parameters.items()}
+        for parameters in (first, second)
+    ]
+    same = key_under(first, folder) == key_under(second, folder)
+    assert same == (meant[0] == meant[1])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    order=st.lists(st.integers(0, len(IMAGES) - 1), min_size=1, max_size=30),
+    cached=st.booleans(),
+)
+def test_rows_depend_on_nothing_that_comes_along(tmp_path_factory, order, cached):
+    folder = tmp_path_factory.getbasetemp() / "order" if cached else None
+    expected = tiny(cache_dir=None).fit_transform(IMAGES)
+    got = tiny(cache_dir=folder).fit_transform(IMAGES[order])
+    np.testing.assert_array_equal(got, expected[order])
+
+
+def test_every_image_is_computed_once():
+    transformer = tiny()
+    before = transformer.cache_info()
+    transformer.fit_transform(IMAGES)
+    assert transformer.cache_info()[:2] == (before.hits, before.misses + 12)
+    transformer.fit_transform(np.concatenate([IMAGES, IMAGES]))
+    assert transformer.cache_info()[:2] == (before.hits + 24, before.misses + 12)
+    tiny(layer="block2_pool").fit_transform(IMAGES)
+    assert transformer.cache_info().misses == before.misses + 24
+    assert transformer.cache_info().bytes > 12 * (48 + 32) * 4
+
+
+def test_the_same_image_twice_is_computed_once():
+    transformer = tiny()
+    features = transformer.fit_transform(np.concatenate([IMAGES[:3]] * 4))
+    assert transformer.cache_info().misses == 3
+    np.testing.assert_array_equal(features, np.concatenate([features[:3]] * 4))
+
+
+def test_without_a_cache_all_is_computed_every_time():
+    transformer = tiny(cache_dir=None)
+    before = transformer.cache_info().misses
+    for _ in range(2):
+        transformer.fit_transform(IMAGES)
+    assert transformer.cache_info().misses == before + 24
+    assert transformer.cache_info().bytes == 0
+
+
+def test_a_file_changed_in_place_is_computed_anew(tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "image.bmp"  # of a size that does not depend on the pixels
+    Image.fromarray(IMAGES[0]).save(path)
+    status = path.stat()
+    before = tiny().fit_transform([path])
+    Image.fromarray(IMAGES[1]).save(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    np.testing.assert_array_equal(tiny().transform([path]), tiny().transform(IMAGES[1:2]))
+    assert not np.array_equal(tiny().transform([path]), before)
+
+
+def test_a_flipped_byte_is_computed_anew(cache):
+    expected = tiny().fit_transform(IMAGES)
+    [segment] = cache.rglob("*.safetensors")
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 4
+    segment.write_bytes(content)
+    transformer = tiny()
+    misses = transformer.cache_info().misses
+    np.testing.assert_array_equal(transformer.fit_transform(IMAGES), expected)
+    assert transformer.cache_info().misses == misses + 1
+
+
+def test_a_damaged_or_stale_manifest_does_no_harm(cache):
+    expected = tiny().fit_transform(IMAGES)
+    [manifest] = (cache / "networks").iterdir()
+    for damage in (b"", b"{}", manifest.read_bytes()[:100]):
+        manifest.write_bytes(damage)
+        np.testing.assert_array_equal(tiny().fit_transform(IMAGES), expected)
+    spec = BackboneSpec("tiny", "pretrained", {}, None, "backbone", (0, 255))
+    facts = _facts(spec, FeatureCache("default"))
+    FeatureCache("default").write_manifest(spec.identity(), {**facts, "fingerprint": "old"})
+    np.testing.assert_array_equal(tiny().fit_transform(IMAGES), expected)
+    assert _facts(spec, FeatureCache("default")) == facts
+
+
+def test_what_does_not_fit_is_computed_and_not_kept(monkeypatch):
+    monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", "1000")
+    expected = tiny(cache_dir=None).fit_transform(IMAGES)
+    with pytest.warns(CacheWarning, match="SKTRANSFER_CACHE_SIZE"):
+        got = tiny().fit_transform(IMAGES)
+    np.testing.assert_array_equal(got, expected)
+    assert tiny().cache_info().bytes == 0
+
+
+def test_all_bad_rows_are_named_before_anything_is_computed(tmp_path):
+    (tmp_path / "page.jpg").write_text("<!DOCTYPE html>")
+    (tmp_path / "empty.jpg").touch()
+    names = ["page.jpg", "empty.jpg", "missing.jpg", "."]
+    X = [IMAGES[0], *(str(tmp_path / name) for name in names), None, IMAGES[1], IMAGES[:3]]
+    misses = tiny().cache_info().misses
+    with pytest.raises(InvalidImagesError) as caught:
+        tiny().fit_transform(X)
+    assert tiny().cache_info().misses == misses
+    assert [row.row for row in caught.value.rows] == [1, 2, 3, 4, 5, 7]
+    assert [row.source for row in caught.value.rows] == [*X[1:5], None, None]
+    for reason in ("HTML", "empty", "does not exist", "a directory", "missing", "shape"):
+        assert reason in str(caught.value)
+
+
+def truncated_photograph(folder):
+    from PIL import Image
+
+    path = folder / "truncated.jpg"
+    Image.fromarray(IMAGES[0]).resize((200, 200)).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    return path
+
+
+def test_what_only_decoding_shows_costs_no_good_row(tmp_path):
+    path = truncated_photograph(tmp_path)
+    transformer = tiny()
+    with pytest.raises(InvalidImagesError, match=r"row 4: .*truncated\.jpg is truncated"):
+        transformer.fit_transform([*IMAGES[:4], path, *IMAGES[4:]])
+    misses = transformer.cache_info().misses
+    transformer.fit_transform(IMAGES)
+    assert transformer.cache_info().misses == misses
+
+
+def test_bad_rows_may_become_nan(tmp_path):
+    X = [IMAGES[0], tmp_path / "missing.jpg", IMAGES[1], truncated_photograph(tmp_path)]
+    with pytest.warns(InvalidImagesWarning, match=r"(?s)row 1: .* row 3: .* NaN"):
+        features = tiny(on_error="nan").fit_transform(X)
+    np.testing.assert_array_equal(features[[0, 2]], tiny().transform(IMAGES[:2]))
+    assert np.isnan(features[[1, 3]]).all()
+
+
+def test_pixels_outside_the_range_are_refused():
+    with pytest.raises(InvalidImagesError, match=r"row 1: .*input_range=\(0, 1\)"):
+        tiny(input_range=(0, 1)).fit_transform(np.stack([IMAGES[0] / 255.0, IMAGES[1] / 100]))
+
+
+def test_a_function_as_preprocessing_needs_a_token_to_be_cached():
+    def halve(pixels):
+        return pixels / 2
+
+    with pytest.raises(ValueError, match="cache_token"):
+        tiny(preprocessing=halve).fit_transform(IMAGES)
+    expected = tiny(preprocessing=halve, cache_dir=None).fit_transform(IMAGES)
+    halve.cache_token = "halve, first version"
+    np.testing.assert_array_equal(tiny(preprocessing=halve).fit_transform(IMAGES), expected)
+
+
+def test_threads_share_a_cache():
+    from concurrent.futures import ThreadPoolExecutor
+
+    expected = tiny(cache_dir=None).fit_transform(IMAGES)
+    with ThreadPoolExecutor(4) as pool:
+        for got in pool.map(lambda _: tiny().fit_transform(IMAGES), range(8)):
+            np.testing.assert_array_equal(got, expected)
+
+
+SCRIPT = """
+import sys
+import numpy as np
+from sktransfer import PretrainedFeatureTransformer
+X = np.random.default_rng(1).integers(0, 256, (4000, 8, 8), dtype=np.uint8)
+transformer = PretrainedFeatureTransformer("tiny", input_size=(64, 64))
+features = transformer.fit_transform(X)
+print(transformer.cache_info().misses, features.astype(float).sum(), "keras" in sys.modules)
+"""
+
+
+def start():
+    return subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    misses, total, keras = output.split()
+    return int(misses), total, keras == "True"
+
+
+def wait_for_segments(cache, process):
+    while not list(cache.rglob("*.safetensors")) and process.poll() is None:
+        time.sleep(0.01)
+
+
+def test_a_killed_process_keeps_what_it_finished(cache):
+    for delay in (0.0, 0.3):
+        process = start()
+        wait_for_segments(cache, process)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    misses, total, _ = finish(start())
+    assert 0 < misses < 4000
+    again, same_total, keras = finish(start())
+    assert (again, same_total, keras) == (0, total, False)
+
+
+def test_two_processes_at_once_share_their_work():
+    first, second = start(), start()
+    results = finish(first), finish(second)
+    assert results[0][1] == results[1][1]
+    assert sum(result[0] for result in results) >= 4000
+    assert finish(start()) == (0, results[0][1], False)
