@@ -44,7 +44,9 @@ def load(source):
         return source
     if _is_pil(source):
         return _encode(source)
-    if source is None or source != source or type(source).__name__ == "NAType":
+    if source is None or type(source).__name__ in ("NAType", "NaTType"):
+        raise UnreadableImageError("is a missing value")
+    if isinstance(source, float) and source != source:
         raise UnreadableImageError("is a missing value")
     raise UnreadableImageError(f"is a {type(source).__name__}, not an image")
 

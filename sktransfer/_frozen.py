@@ -178,7 +178,9 @@ def _key(spec):
 
 def _build(spec):
     global _used_in_process
-    _used_in_process = os.getpid()
+    if _used_in_process is None:
+        _used_in_process = os.getpid()
+        _keep_to_share_of_cores()
     with _plain_settings():
         if spec.family is None:
             return _own_copy(spec)
@@ -282,6 +284,16 @@ def _plain_settings():
         random.setstate(state)
         keras.config.set_dtype_policy(policy)
         keras.config.set_image_data_format(layout)
+
+
+def _keep_to_share_of_cores():
+    """Hold TensorFlow to as many threads as joblib grants the libraries of a worker."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if keras.config.backend() == "tensorflow" and threads.isdigit():
+        import tensorflow as tf
+
+        with contextlib.suppress(RuntimeError):  # in use already, as its user wanted it
+            tf.config.threading.set_intra_op_parallelism_threads(int(threads))
 
 
 def _refuse_after_fork():

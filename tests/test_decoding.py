@@ -3,6 +3,7 @@ import io
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,7 +168,7 @@ def test_arrays_that_are_no_images_are_refused(array, reason):
         probe(array, RANGE)
 
 
-@pytest.mark.parametrize("source", [None, float("nan"), 3, object()])
+@pytest.mark.parametrize("source", [None, float("nan"), pd.NA, pd.NaT, 3, object(), [[1, 2]]])
 def test_other_things_are_refused(source):
     with pytest.raises(UnreadableImageError, match=r"missing value|not an image"):
         load(source)

@@ -1,0 +1,58 @@
+"""The examples in docstrings and documents run, in a cache of their own."""
+
+import doctest
+import inspect
+from pathlib import Path
+
+import pytest
+
+import sktransfer
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OBJECTS = [getattr(sktransfer, name) for name in sktransfer.__all__]
+
+
+def run(tests):
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE, verbose=False)
+    for test in tests:
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.mark.parametrize("public", OBJECTS, ids=lambda public: public.__name__)
+def test_examples_in_docstrings(public):
+    module = inspect.getmodule(public)
+    run(doctest.DocTestFinder().find(public, public.__name__, module, globs={}))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_examples_in_documents(path):
+    run([doctest.DocTestParser().get_doctest(path.read_text(), {}, path.name, str(path), 0)])
+
+
+def test_every_estimator_has_an_example():
+    assert ">>> " in sktransfer.PretrainedFeatureTransformer.__doc__
+
+
+def test_documents_link_to_files_that_exist():
+    import re
+
+    for path in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_fitted_attribute_is_documented_and_every_documented_one_exists():
+    import re
+
+    import numpy as np
+    import pandas as pd
+
+    frame = pd.DataFrame(np.zeros((3, 64), np.uint8)).add_prefix("pixel")
+    transformer = sktransfer.PretrainedFeatureTransformer("tiny", image_shape=(8, 8)).fit(
+        frame
+    )
+    fitted = {name for name in vars(transformer) if name.endswith("_")}
+    section = inspect.getdoc(transformer).split("Attributes\n")[1].split("Raises\n")[0]
+    assert set(re.findall(r"^(\w+_) :", section, re.MULTILINE)) == fitted
