@@ -1,5 +1,6 @@
 """Transfer learning from pretrained convnets, as ordinary scikit-learn estimators."""
 
+from sktransfer._augmentation import ImageAugmentation
 from sktransfer._cache import CacheInfo, clear_cache
 from sktransfer._exceptions import (
     BackboneError,
@@ -20,6 +21,7 @@ __all__ = [
     "CacheInfo",
     "CacheWarning",
     "ForkedProcessError",
+    "ImageAugmentation",
     "InvalidImagesError",
     "InvalidImagesWarning",
     "PretrainedFeatureTransformer",

@@ -1,240 +1,329 @@
 """Images → rows: look up, compute what is missing, keep it.
 
-A row is what the frozen network makes of one image, up to one layer. Its bits depend on its
-key alone: on the content of the image and on the namespace, all else that changes a row.
+A row is what the frozen network makes of one view of an image, up to a cut. Its bits depend
+on its key alone: on the content of the image, the view, and the namespace, which is all else
+that changes a row.
 """
 
 import hashlib
-import importlib.metadata
 import json
+import math
 import time
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
 from joblib import effective_n_jobs
 
 from sktransfer import _decoding
-from sktransfer._backbones import keras_backend, nearest
 from sktransfer._cache import FeatureCache
 from sktransfer._decoding import UnreadableImageError
-from sktransfer._exceptions import (
-    BackboneError,
-    BadRow,
-    CacheWarning,
-    InvalidImagesError,
-    InvalidImagesWarning,
-    list_bad_rows,
+from sktransfer._exceptions import BadRow, CacheWarning, InvalidImagesError
+from sktransfer._facts import (
+    find_facts,
+    load_network,
+    namespace_of,
+    note_facts,
+    position_of,
+    row_shape,
 )
 
-FORMAT = 1  # of keys and namespaces: raised when either changes its meaning
 FLUSH_SECONDS = 1.0  # work that a killed process loses, or another process repeats
 FLUSH_BYTES = 32 << 20
 LOOK_AHEAD = 4  # batches that are being decoded while one is computed
+DECODED_IMAGES = 32  # held for their further views
 
 
-def extract(sources, spec, cut, *, cache_dir, on_error, n_jobs, verbose):
-    """The rows of some images.
-
-    Parameters
-    ----------
-    sources : sequence
-        As `check_images` returns it.
-    spec : BackboneSpec
-    cut : (layer, pooling)
-        Layer name or None, and "avg", "max" or None.
-    cache_dir, on_error, n_jobs, verbose
-        As in `PretrainedFeatureTransformer`.
-
-    Returns
-    -------
-    rows : float32 ndarray of shape (n, *shape of a row)
-    """
-    cache = FeatureCache(cache_dir)
-    if cache.folder is not None and spec.preprocessing_token is None:
-        raise ValueError(
-            "features made by a function cannot be told apart in the cache: give the "
-            "function that is preprocessing an attribute cache_token, a text that changes "
-            "whenever the function does, or set cache_dir=None"
-        )
-    facts = _facts(spec, cache)
-    extraction = _Extraction(sources, spec, cut, facts, cache, on_error)
-    extraction.look_up()
-    if extraction.missing:
-        network = _load(spec)
-        if network.facts != facts:  # what the cache knew of the network is out of date
-            _note(spec, network.facts, cache)
-            extraction = _Extraction(sources, spec, cut, network.facts, cache, on_error)
-            extraction.look_up()
-        extraction.compute(network, effective_n_jobs(n_jobs), verbose)
-    return extraction.rows()
-
-
-def row_shape(spec, cut, *, cache_dir):
-    """The shape of the row of one image."""
-    return _shape_of(_facts(spec, FeatureCache(cache_dir)), cut)
-
-
-class _Extraction:
-    """The rows of one call: those looked up, those computed, those that cannot be.
+class Images:
+    """Sources, read once and identified by their content.
 
     Attributes
     ----------
-    missing : dict
-        Key → rows of X that wait for it.
+    sources : sequence
+        As `check_images` returns it.
+    digests : list of bytes or None
+        Of each; None where a source is no image.
+    bad : dict
+        Row → what is wrong with it.
     """
 
-    def __init__(self, sources, spec, cut, facts, cache, on_error):
-        self._sources, self._spec, self._cache = sources, spec, cache
-        self._on_error = on_error
-        self._layer, self._pooling = _position(facts, cut[0]), cut[1]
+    def __init__(self, sources):
+        self.sources = sources
+        self.digests = [None] * len(sources)
+        self.bad = {}
+
+    def __len__(self):
+        return len(self.sources)
+
+    def bad_rows(self):
+        return [
+            BadRow(row, _decoding.path_of(self.sources[row]), self.bad[row])
+            for row in sorted(self.bad)
+        ]
+
+    def raise_if_bad(self):
+        if self.bad:
+            raise InvalidImagesError(self.bad_rows())
+
+
+class Extractor:
+    """The rows of views of images, at the cuts of one network.
+
+    A cut is a pair: a layer, by name or None for the last, and a pooling, "avg", "max" or
+    None.
+    A view is a number: 0 is the unaltered image, the others are drawn by `augmentation`.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+    cuts : list of (layer, pooling)
+    augmentation : ImageAugmentation or None
+    cache_dir, n_jobs, verbose
+        As in `PretrainedFeatureTransformer`.
+
+    Attributes
+    ----------
+    shapes : list of tuple of int
+        The shape of a row, at each cut.
+    """
+
+    def __init__(self, spec, cuts, *, cache_dir, augmentation=None, n_jobs=None, verbose=0):
+        self._spec, self._cuts, self._augmentation = spec, cuts, augmentation
+        self._cache = FeatureCache(cache_dir)
+        self._n_jobs, self._verbose = n_jobs, verbose
+        self._since = time.time()
+        if self._cache.folder is not None and spec.preprocessing_token is None:
+            raise ValueError(
+                "features made by a function cannot be told apart in the cache: give the "
+                "function that is preprocessing an attribute cache_token, a text that "
+                "changes whenever the function does, or set cache_dir=None"
+            )
+        self._describe(find_facts(spec, self._cache))
+
+    def identify(self, sources):
+        """Read each source once, for its digest; open those whose rows are not all there."""
+        images = Images(sources)
+        for store in self._stores:
+            store.refresh()
+        for row, source in enumerate(sources):
+            try:
+                content = _decoding.load(source)
+                digest = _decoding.digest(content)
+                if not self._is_kept((digest, 0)):
+                    _decoding.probe(content, self._spec.input_range)
+                images.digests[row] = digest
+            except UnreadableImageError as error:
+                images.bad[row] = str(error)
+        return images
+
+    def rows(self, images, items, cut=0, *, keep=True):
+        """The rows of some views at one cut, looked up or computed.
+
+        Parameters
+        ----------
+        images : Images
+            What only decoding shows to be no image is added to its `bad`.
+        items : list of (row of images, view)
+        cut : int
+            Position in `cuts`.
+        keep : bool, default=True
+            Whether what is computed goes to the cache.
+
+        Returns
+        -------
+        rows : float32 ndarray of shape (len(items), *shapes[cut])
+            NaN for what is no image.
+        """
+        while True:
+            out = np.empty((len(items), *self.shapes[cut]), dtype=np.float32)
+            wanted = defaultdict(list)  # digest and view → positions in out
+            for position, (row, view) in enumerate(items):
+                if row not in images.bad:
+                    wanted[images.digests[row], view].append(position)
+            self._take(wanted, cut, out)
+            if not wanted or not self._load_network():
+                break
+        keep = keep and (not wanted or self._has_room([cut], len(wanted)))
+        while wanted:
+            missing = {view: items[positions[0]][0] for view, positions in wanted.items()}
+            for view, features in self._compute(images, missing, [cut], keep):
+                positions = wanted.pop(view)
+                if features is not None:
+                    out[positions] = features[0]
+                    self._cache.count(hits=len(positions) - 1, misses=0)
+            self._take(wanted, cut, out)  # what other processes have computed meanwhile
+        out[[position for position, (row, _) in enumerate(items) if row in images.bad]] = (
+            np.nan
+        )
+        return out
+
+    def keep(self, images, views):
+        """Compute what the cache lacks of some views of all images, at all cuts at once."""
+        if self._cache.folder is None:
+            return
+        missing = self._missing(images, views)
+        if missing and self._load_network():
+            missing = self._missing(images, views)
+        cuts = range(len(self._cuts))
+        if missing and self._has_room(cuts, len(missing)):
+            for _ in self._compute(images, missing, cuts, keep=True):
+                pass
+
+    def _describe(self, facts):
+        """Set what follows from the facts about the network."""
+        self._facts = facts
         self._size = tuple(facts["input_size"])
-        namespace = _namespace(spec, facts, self._layer, self._pooling)
-        self._salt = hashlib.sha256(json.dumps(namespace, sort_keys=True).encode())
-        shape = _shape_of(facts, cut)
-        self._store = cache.store(namespace, shape)
-        self._out = np.empty((len(sources), *shape), dtype=np.float32)
-        self._bad = {}  # row of X → what is wrong with it
-        self.missing = {}
+        self._positions = [(position_of(facts, layer), pool) for layer, pool in self._cuts]
+        self.shapes = [row_shape(facts, *position) for position in self._positions]
+        self._salts, self._stores = [], []
+        for position, shape in zip(self._positions, self.shapes, strict=True):
+            namespace = namespace_of(self._spec, facts, *position)
+            text = json.dumps(namespace, sort_keys=True)
+            self._salts.append(hashlib.sha256(text.encode()))
+            self._stores.append(self._cache.store(namespace, shape))
 
-    def look_up(self):
-        """Fill in what the cache holds, and find what opening the others shows."""
-        self._started = time.time()
-        self._store.refresh()
-        keys = [self._identify(row) for row in range(len(self._sources))]
-        found = self._fill_in(keys)
-        for row, key in enumerate(keys):
-            if not found[row] and row not in self._bad:
-                self.missing.setdefault(key, []).append(row)
-        self._raise_if_bad()
+    def _load_network(self):
+        """Load the network; return whether what the cache knew of it was out of date."""
+        network = load_network(self._spec)
+        self._network = network
+        if network.facts == self._facts:
+            return False
+        note_facts(self._spec, network.facts, self._cache)
+        self._describe(network.facts)
+        return True
 
-    def compute(self, network, n_threads, verbose):
-        """Compute what is missing, and keep it as it comes."""
-        waiting = sum(map(len, self.missing.values()))
-        with (
-            closing(self._open_writer()) as writer,
-            _progress(verbose, len(self._sources), waiting) as advance,
-            ThreadPoolExecutor(n_threads, "sktransfer-decode") as pool,
-        ):
-            while self.missing:
-                for keys, jobs in self._decode_ahead(pool, network.batch):
-                    self._compute_batch(network, keys, jobs, writer)
-                    advance(waiting - sum(map(len, self.missing.values())))
-                self._take_from_others()
-        self._raise_if_bad()
-
-    def rows(self):
-        """All rows; NaN, after a warning, where a row of X is no image."""
-        if self._bad:
-            self._out[list(self._bad)] = np.nan
-            message = f"{list_bad_rows(self._bad_rows())}\nTheir features are NaN."
-            warnings.warn(message, InvalidImagesWarning, stacklevel=4)
-        return self._out
-
-    def _identify(self, row):
-        """The key of one row of X, or None where it shows to be no image."""
-        try:
-            content = _decoding.load(self._sources[row])
-            key = self._key(content)
-            if key not in self._store:
-                _decoding.probe(content, self._spec.input_range)
-            return key
-        except UnreadableImageError as error:
-            self._bad[row] = str(error)
-            return None
-
-    def _key(self, content):
-        key = self._salt.copy()
-        key.update(_decoding.digest(content))
+    def _key(self, cut, view):
+        """The key of the row of a view (digest of the image, number) at a cut."""
+        digest, number = view
+        key = self._salts[cut].copy()
+        key.update(digest)
+        if number:
+            key.update(self._augmentation.token(number))
         return key.digest()
 
-    def _fill_in(self, keys):
-        """Read the rows of those keys (None: not wanted); return which were found."""
-        found = self._store.read(keys, self._out)
+    def _is_kept(self, view):
+        return all(self._key(cut, view) in store for cut, store in enumerate(self._stores))
+
+    def _missing(self, images, views):
+        """Digest and view → row, for each view that the cache lacks at some cut."""
+        return {
+            (digest, view): row
+            for row, digest in enumerate(images.digests)
+            for view in views
+            if digest is not None and not self._is_kept((digest, view))
+        }
+
+    def _take(self, wanted, cut, out):
+        """Copy what the cache holds of the wanted views, which then are wanted no more."""
+        keys = [None] * len(out)
+        for view, positions in wanted.items():
+            for position in positions:
+                keys[position] = self._key(cut, view)
+        found = self._stores[cut].read(keys, out)
         self._cache.count(hits=int(found.sum()), misses=0)
-        return found
+        for view in [view for view, positions in wanted.items() if found[positions].all()]:
+            del wanted[view]
 
-    def _open_writer(self):
-        row_bytes = self._out.nbytes // len(self._out)
-        writer = _Writer(self._store)
-        if not self._cache.make_room(len(self.missing) * row_bytes, self._started):
-            limit = f"{self._cache.max_bytes:.3g} bytes"
-            writer.stop(f"they exceed the cache's limit, SKTRANSFER_CACHE_SIZE = {limit}")
-        return writer
+    def _has_room(self, cuts, n):
+        """Whether n more rows at some cuts fit into the cache; a warning if they do not."""
+        nbytes = n * sum(4 * math.prod(self.shapes[cut]) for cut in cuts)
+        room = self._cache.make_room(nbytes, self._since)
+        if not room:
+            limit = f"SKTRANSFER_CACHE_SIZE = {self._cache.max_bytes:.3g} bytes"
+            _warn_not_kept(f"{nbytes:.3g} bytes more exceed its limit, {limit}")
+        return room
 
-    def _decode_ahead(self, pool, size):
-        """Batches of keys and the jobs that decode them, begun some batches before."""
+    def _compute(self, images, missing, cuts, keep):
+        """Run missing views through the network; yield each with its rows, one for each cut.
+
+        None instead of rows stands for an image that cannot be decoded. What other processes
+        write in the meantime is left out.
+        """
+        writers = [_Writer(self._stores[cut]) for cut in cuts] if keep else []
+        with (
+            ExitStack() as stack,
+            _progress(self._verbose, len(missing)) as advance,
+            ThreadPoolExecutor(effective_n_jobs(self._n_jobs), "sktransfer-decode") as pool,
+        ):
+            for writer in writers:
+                stack.callback(writer.close)
+            for batch, jobs in self._draw_ahead(pool, images, missing, cuts):
+                yield from self._finish(images, batch, jobs, cuts, writers)
+                advance(len(batch))
+
+    def _draw_ahead(self, pool, images, missing, cuts):
+        """Batches of views and the jobs that draw them, begun some batches before."""
+        decode = lru_cache(DECODED_IMAGES)(lambda row: self._decode(images.sources[row]))
         begun = deque()
-        for keys in self._batches(size):
-            jobs = [pool.submit(self._decode, self.missing[key][0]) for key in keys]
-            begun.append((keys, jobs))
+        for batch in self._batches(missing, cuts):
+            jobs = [pool.submit(self._draw, decode, missing[view], view[1]) for view in batch]
+            begun.append((batch, jobs))
             if len(begun) > LOOK_AHEAD:
                 yield begun.popleft()
         yield from begun
 
-    def _batches(self, size):
-        """Keys that are still missing, a batch at a time.
+    def _batches(self, missing, cuts):
+        """Missing views, a batch at a time, those of one image one after the other.
 
         In an order of this process's own: where several work on the same images, each
         leaves out what the others have finished, and they seldom meet.
         """
-        keys = list(self.missing)
-        order = (keys[i] for i in np.random.default_rng().permutation(len(keys)))
+        views_of = defaultdict(list)
+        for view, row in missing.items():
+            views_of[row].append(view)
+        rows = np.random.default_rng().permutation(list(views_of))
+        order = (view for row in rows for view in views_of[row])
+        stores = [(cut, self._stores[cut]) for cut in cuts]
         while True:
-            self._store.refresh()
-            batch = list(islice((k for k in order if k not in self._store), size))
+            for _, store in stores:
+                store.refresh()
+            new = (
+                v
+                for v in order
+                if any(self._key(cut, v) not in store for cut, store in stores)
+            )
+            batch = list(islice(new, self._network.batch))
             if not batch:
                 return
             yield batch
 
-    def _decode(self, row):
-        """Key and pixels of a row of X, from one reading: it may have changed since."""
-        content = _decoding.load(self._sources[row])
+    def _decode(self, source):
+        """Digest and pixels of a source, from one reading: it may have changed since."""
+        content = _decoding.load(source)
         pixels = _decoding.decode(content, self._size, self._spec.input_range)
-        return self._key(content), pixels
+        return _decoding.digest(content), pixels
 
-    def _compute_batch(self, network, keys, jobs, writer):
-        actual_keys, images, targets = [], [], []
-        for key, job in zip(keys, jobs, strict=True):
-            rows = self.missing.pop(key)
+    def _draw(self, decode, row, number):
+        """Digest and pixels of a view of an image."""
+        digest, pixels = decode(row)
+        if number:
+            pixels = self._augmentation.view(pixels, digest, number)
+        return digest, pixels
+
+    def _finish(self, images, batch, jobs, cuts, writers):
+        drawn, actual, pixels = [], [], []
+        for view, job in zip(batch, jobs, strict=True):
             try:
-                actual_key, pixels = job.result()
+                digest, image = job.result()
             except UnreadableImageError as error:
-                self._bad.update(dict.fromkeys(rows, str(error)))
+                bad = (row for row, digest in enumerate(images.digests) if digest == view[0])
+                images.bad.update(dict.fromkeys(bad, str(error)))
+                yield view, None
             else:
-                actual_keys.append(actual_key)
-                images.append(pixels)
-                targets.append(rows)
-        if images:
-            batch = self._spec.preprocess(np.stack(images))
-            computed = network.rows(batch, self._layer, self._pooling)
-            for rows, features in zip(targets, computed, strict=True):
-                self._out[rows] = features
-            writer.add(actual_keys, computed)
-            repeated = sum(map(len, targets)) - len(targets)
-            self._cache.count(hits=repeated, misses=len(targets))
-
-    def _take_from_others(self):
-        """Fill in what other processes have computed meanwhile."""
-        keys = [None] * len(self._sources)
-        for key, rows in self.missing.items():
-            for row in rows:
-                keys[row] = key
-        found = self._fill_in(keys)
-        self.missing = {k: r for k, r in self.missing.items() if not found[r[0]]}
-
-    def _raise_if_bad(self):
-        if self._bad and self._on_error == "raise":
-            raise InvalidImagesError(self._bad_rows())
-
-    def _bad_rows(self):
-        return [
-            BadRow(row, _decoding.path_of(self._sources[row]), self._bad[row])
-            for row in sorted(self._bad)
-        ]
+                drawn.append(view)
+                actual.append((digest, view[1]))
+                pixels.append(image)
+        if drawn:
+            prepared = self._spec.preprocess(np.stack(pixels))
+            rows = self._network.rows(prepared, [self._positions[cut] for cut in cuts])
+            for cut, writer, computed in zip(cuts, writers, rows, strict=False):
+                writer.add([self._key(cut, view) for view in actual], computed)
+            self._cache.count(hits=0, misses=len(drawn))
+            yield from zip(drawn, zip(*rows, strict=True), strict=True)
 
 
 class _Writer:
@@ -255,12 +344,6 @@ class _Writer:
         if late or self._nbytes > FLUSH_BYTES:
             self._flush()
 
-    def stop(self, reason):
-        """Keep nothing more, and say so once."""
-        self._stopped = True
-        message = f"features are right but not kept in the cache: {reason}"
-        warnings.warn(message, CacheWarning, stacklevel=6)
-
     def close(self):
         self._flush()
         self._store.tidy()
@@ -270,7 +353,8 @@ class _Writer:
             try:
                 self._store.write(self._keys, np.concatenate(self._rows))
             except OSError as error:
-                self.stop(str(error))
+                self._stopped = True
+                _warn_not_kept(str(error))
         self._forget()
 
     def _forget(self):
@@ -278,72 +362,16 @@ class _Writer:
         self._since = time.monotonic()
 
 
-def _facts(spec, cache):
-    """What there is to know of a network, from the cache or from building it."""
-    identity = spec.identity()
-    facts = None if identity is None else cache.read_manifest(identity)
-    if facts is None:
-        facts = _load(spec).facts
-        _note(spec, facts, cache)
-    return facts
-
-
-def _note(spec, facts, cache):
-    identity = spec.identity()  # again: the weights may have been downloaded just now
-    if identity is not None:
-        cache.write_manifest(identity, facts)
-
-
-def _load(spec):
-    from sktransfer import (
-        _frozen,
-    )  # and so Keras: not before something must be computed
-
-    return _frozen.load(spec)
-
-
-def _position(facts, layer):
-    """Where a layer stands in a network's list; None means its end."""
-    if layer is None:
-        return facts["output"]
-    names = [name for name, _ in facts["layers"]]
-    if layer not in names:
-        raise BackboneError(f"no layer {layer!r}; {nearest(layer, names)}")
-    position = names.index(layer)
-    if facts["layers"][position][1] is None:
-        raise BackboneError(f"layer {layer!r} has several outputs")
-    return position
-
-
-def _shape_of(facts, cut):
-    layer, pooling = cut
-    shape = facts["layers"][_position(facts, layer)][1]
-    return tuple(shape if pooling is None else shape[-1:])
-
-
-def _namespace(spec, facts, layer, pooling):
-    """All that changes a row, but for the image: in plain values."""
-    token = spec.preprocessing_token
-    return {
-        "format": FORMAT,
-        "network": facts["fingerprint"],
-        "layer": layer,
-        "pooling": pooling,
-        "input_size": list(facts["input_size"]),
-        "input_range": [float(bound) for bound in spec.input_range],
-        "preprocessing": token,
-        "resize": _decoding.RESIZE_FILTER,
-        "decoder": f"Pillow {importlib.metadata.version('pillow')}",
-        "precision": "float32",
-        "backend": keras_backend(),
-    }
+def _warn_not_kept(reason):
+    message = f"features are right but not kept in the cache: {reason}"
+    warnings.warn(message, CacheWarning, stacklevel=2)
 
 
 @contextmanager
-def _progress(verbose, total, waiting):
-    """A function to call with the number of images computed so far."""
-    if not verbose:
-        yield lambda done: None
+def _progress(verbose, total):
+    """A function to call with the number of images computed since the last call."""
+    if not verbose or not total:
+        yield lambda n: None
         return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -351,6 +379,5 @@ def _progress(verbose, total, waiting):
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-        hits = total - waiting
-        task = bar.add_task(f"Extracting ({hits} cached)", total=total, completed=hits)
-        yield lambda done: bar.update(task, completed=hits + done)
+        task = bar.add_task("Computing features", total=total)
+        yield lambda n: bar.advance(task, n)

@@ -67,7 +67,7 @@ class FrozenNetwork:
 
     def __init__(self, model, fresh_names):
         self._model = model
-        self._functions = {}  # (layer, pooling) → function of a batch
+        self._functions = {}  # cuts → function of a batch
         operations = list(model.operations)
         names = _fresh_names(operations) if fresh_names else [o.name for o in operations]
         self.facts = {
@@ -80,44 +80,45 @@ class FrozenNetwork:
             "output": operations.index(_operation_of(model.outputs[0])),
         }
 
-    def rows(self, batch, layer, pooling):
-        """The activations of a layer, given by position, for at most `BATCH` images.
+    def rows(self, batch, cuts):
+        """What the network makes of at most `BATCH` images, at some cuts, in one pass.
 
         Parameters
         ----------
         batch : float32 ndarray of shape (n, height, width, 3), preprocessed
-        layer : int
-        pooling : {None, "avg", "max"}
+        cuts : list of (position of a layer, None or "avg" or "max")
 
         Returns
         -------
-        rows : float32 ndarray of shape (n, ...)
+        rows : list of float32 ndarray of shape (n, ...), one for each cut
         """
+        cuts = tuple(cuts)
         padded = np.zeros((BATCH, *batch.shape[1:]), dtype=np.float32)
         padded[: len(batch)] = batch
         with _lock:
             _refuse_after_fork()
-            if (layer, pooling) not in self._functions:
-                self._functions[layer, pooling] = _freeze(self._cut(layer, pooling))
-            return self._functions[layer, pooling](padded)[: len(batch)]
+            if cuts not in self._functions:
+                with _plain_settings():
+                    outputs = [self._tensor(*cut) for cut in cuts]
+                    self._functions[cuts] = _freeze(keras.Model(self._model.inputs, outputs))
+            return [rows[: len(batch)] for rows in self._functions[cuts](padded)]
 
-    def _cut(self, layer, pooling):
+    def _tensor(self, layer, pooling):
         output = list(self._model.operations)[layer].output
-        if pooling is not None:
-            reduce = {"avg": keras.ops.mean, "max": keras.ops.max}[pooling]
-            output = reduce(output, axis=tuple(range(1, len(output.shape) - 1)))
-        with _plain_settings():
-            return keras.Model(self._model.inputs, output)
+        if pooling is None:
+            return output
+        reduce = {"avg": keras.ops.mean, "max": keras.ops.max}[pooling]
+        return reduce(output, axis=tuple(range(1, len(output.shape) - 1)))
 
 
 def _freeze(model):
-    """A model as a function from array to array, its weights constants where that helps.
+    """A model as a function from array to arrays, its weights constants where that helps.
 
     TensorFlow folds constants: BatchNorm into convolutions among others, which makes the
     networks that have it a tenth to a quarter faster than `predict_on_batch`.
     """
     if keras.config.backend() != "tensorflow":
-        return model.predict_on_batch
+        return lambda batch: keras.tree.flatten(model.predict_on_batch(batch))
     import tensorflow as tf
 
     trainable = [v.numpy() for v in model.trainable_variables]
@@ -131,9 +132,9 @@ def _freeze(model):
             batch,
             training=False,
         )
-        return outputs
+        return keras.tree.flatten(outputs)
 
-    return lambda batch: frozen(tf.constant(batch)).numpy()
+    return lambda batch: [output.numpy() for output in frozen(tf.constant(batch))]
 
 
 def fingerprint(model):

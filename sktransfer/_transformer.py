@@ -2,6 +2,7 @@
 
 import numbers
 import os
+import warnings
 
 import numpy as np
 from sklearn.base import (
@@ -14,7 +15,8 @@ from sklearn.utils._param_validation import StrOptions
 
 from sktransfer._backbones import BackboneSpec, is_keras_model
 from sktransfer._cache import FeatureCache
-from sktransfer._extraction import extract, row_shape
+from sktransfer._exceptions import InvalidImagesWarning, list_bad_rows
+from sktransfer._extraction import Extractor
 from sktransfer._inputs import check_images
 
 
@@ -203,9 +205,7 @@ class PretrainedFeatureTransformer(
         self : object
         """
         check_images(self, X, reset=True)
-        self.feature_shape_ = row_shape(
-            self._spec(), (self.layer, self.pooling), cache_dir=self.cache_dir
-        )
+        [self.feature_shape_] = self._extractor().shapes
         return self
 
     def transform(self, X):
@@ -222,15 +222,16 @@ class PretrainedFeatureTransformer(
         """
         self._validate_params()
         sources = check_images(self, X, reset=False)
-        rows = extract(
-            sources,
-            self._spec(),
-            (self.layer, self.pooling),
-            cache_dir=self.cache_dir,
-            on_error=self.on_error,
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
-        )
+        extractor = self._extractor()
+        images = extractor.identify(sources)
+        if self.on_error == "raise":
+            images.raise_if_bad()
+        rows = extractor.rows(images, [(row, 0) for row in range(len(images))])
+        if self.on_error == "raise":
+            images.raise_if_bad()
+        elif images.bad:
+            message = f"{list_bad_rows(images.bad_rows())}\nTheir features are NaN."
+            warnings.warn(message, InvalidImagesWarning, stacklevel=2)
         return rows.reshape(len(rows), -1)
 
     def cache_info(self):
@@ -247,14 +248,21 @@ class PretrainedFeatureTransformer(
     def _n_features_out(self):
         return int(np.prod(self.feature_shape_))
 
-    def _spec(self):
-        return BackboneSpec(
+    def _extractor(self):
+        spec = BackboneSpec(
             backbone=self.backbone,
             weights=self.weights,
             params=self.backbone_params or {},
             input_size=self.input_size,
             preprocessing=self.preprocessing,
             input_range=tuple(self.input_range),
+        )
+        return Extractor(
+            spec,
+            [(self.layer, self.pooling)],
+            cache_dir=self.cache_dir,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
         )
 
     def __getstate__(self):

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from sktransfer import (
     CacheWarning,
+    ImageAugmentation,
     InvalidImagesError,
     InvalidImagesWarning,
     PretrainedFeatureTransformer,
 )
 from sktransfer._backbones import BackboneSpec
 from sktransfer._cache import FeatureCache
-from sktransfer._extraction import _Extraction, _facts
+from sktransfer._extraction import Extractor
+from sktransfer._facts import find_facts
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
 SETTINGS = {
@@ -40,12 +42,11 @@ def tiny(**parameters):
 
 
 def key_under(parameters, folder):
-    """The key of an image, as the transformer with those parameters makes it."""
+    """The key of an image's row, as the transformer with those parameters makes it."""
     cut = parameters["layer"], parameters["pooling"]
     rest = {k: v for k, v in parameters.items() if k not in ("layer", "pooling")}
     spec = BackboneSpec("tiny", params={}, **rest)
-    cache = FeatureCache(folder)
-    return _Extraction([], spec, cut, _facts(spec, cache), cache, "raise")._key(IMAGES[0])
+    return Extractor(spec, [cut], cache_dir=folder)._key(0, (b"digest of an image", 0))
 
 
 @settings(max_examples=150, deadline=None)
@@ -133,10 +134,10 @@ def test_a_damaged_or_stale_manifest_does_no_harm(cache):
         manifest.write_bytes(damage)
         np.testing.assert_array_equal(tiny().fit_transform(IMAGES), expected)
     spec = BackboneSpec("tiny", "pretrained", {}, None, "backbone", (0, 255))
-    facts = _facts(spec, FeatureCache("default"))
+    facts = find_facts(spec, FeatureCache("default"))
     FeatureCache("default").write_manifest(spec.identity(), {**facts, "fingerprint": "old"})
     np.testing.assert_array_equal(tiny().fit_transform(IMAGES), expected)
-    assert _facts(spec, FeatureCache("default")) == facts
+    assert find_facts(spec, FeatureCache("default")) == facts
 
 
 def test_what_does_not_fit_is_computed_and_not_kept(monkeypatch):
@@ -261,3 +262,50 @@ def test_two_processes_at_once_share_their_work():
     assert results[0][1] == results[1][1]
     assert sum(result[0] for result in results) >= 4000
     assert finish(start()) == (0, results[0][1], False)
+
+
+def extractor(cuts=(("block2_pool", None), (None, "avg")), **parameters):
+    spec = BackboneSpec("tiny", "pretrained", {}, None, "backbone", (0, 255))
+    parameters = {"cache_dir": "default", "augmentation": ImageAugmentation(), **parameters}
+    return Extractor(spec, list(cuts), **parameters)
+
+
+def test_several_views_at_several_cuts_come_from_one_pass():
+    one_pass = extractor()
+    images = one_pass.identify(IMAGES)
+    misses = tiny().cache_info().misses
+    one_pass.keep(images, views=range(3))
+    assert tiny().cache_info().misses == misses + 3 * 12
+    items = [(row, view) for view in range(3) for row in range(12)]
+    rows = [one_pass.rows(images, items, cut) for cut in range(2)]
+    assert tiny().cache_info().misses == misses + 3 * 12
+    for cut in range(2):
+        alone = extractor(cache_dir=None)
+        expected = alone.rows(alone.identify(IMAGES), items, cut)
+        np.testing.assert_array_equal(rows[cut], expected)
+    np.testing.assert_array_equal(tiny().transform(IMAGES), rows[1][:12])
+    assert not np.array_equal(rows[1][:12], rows[1][12:24])
+    assert not np.array_equal(rows[1][12:24], rows[1][24:])
+
+
+def test_a_view_is_the_same_in_any_subset_and_after_any_other():
+    whole = extractor()
+    rows = whole.rows(whole.identify(IMAGES), [(5, 2), (3, 1)], cut=1)
+    part = extractor(cache_dir=None)
+    again = part.rows(part.identify(IMAGES[[3, 5]]), [(0, 1), (1, 2)], cut=1)
+    np.testing.assert_array_equal(rows, again[::-1])
+
+
+def test_another_augmentation_is_another_view():
+    images = extractor().identify(IMAGES)
+    rows = [
+        extractor(augmentation=ImageAugmentation(**parameters)).rows(images, [(0, 1)], cut=1)
+        for parameters in ({}, {"seed": 1}, {"rotation_range": 11}, {"fill_mode": "wrap"})
+    ]
+    assert all(not np.array_equal(a, b) for i, a in enumerate(rows) for b in rows[:i])
+
+
+def test_what_is_not_to_be_kept_is_not():
+    fresh = extractor()
+    fresh.rows(fresh.identify(IMAGES), [(0, 1), (1, 1)], keep=False)
+    assert tiny().cache_info().bytes == 0

@@ -52,7 +52,7 @@ def test_every_backbone_computes_what_plain_keras_computes(name):
         assert list(expected.shape[1:]) == network.facts["layers"][position][1]
         if pooling:
             expected = expected.mean(axis=(1, 2))
-        got = network.rows(batch, position, pooling)
+        [got] = network.rows(batch, [(position, pooling)])
         assert got.dtype == np.float32
         assert got.shape == expected.shape
         assert relative_error(got, expected) < 1e-5
@@ -62,8 +62,8 @@ def test_pooling_is_over_all_positions():
     network = load(spec())
     output = network.facts["output"]
     batch = np.random.default_rng(0).uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32)
-    rows = network.rows(batch, output, None)
-    average, maximum = (network.rows(batch, output, pooling) for pooling in ("avg", "max"))
+    cuts = [(output, None), (output, "avg"), (output, "max")]
+    rows, average, maximum = network.rows(batch, cuts)
     np.testing.assert_allclose(average, rows.mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(maximum, rows.max(axis=(1, 2)))
 
@@ -71,14 +71,14 @@ def test_pooling_is_over_all_positions():
 @pytest.mark.parametrize("name", ["mobilenet", "resnet50", "tiny", "vgg16"])
 def test_what_comes_along_in_a_batch_changes_no_bit(name):
     network = load(spec(name, weights=None, input_size=(64, 64)))
-    output = network.facts["output"]
+    cut = [(network.facts["output"], None)]
     batch = np.random.default_rng(0).uniform(-1, 1, (BATCH, 64, 64, 3)).astype(np.float32)
-    together = network.rows(batch, output, None)
-    np.testing.assert_array_equal(network.rows(batch[::-1], output, None), together[::-1])
+    [together] = network.rows(batch, cut)
+    [backwards] = network.rows(batch[::-1], cut)
+    np.testing.assert_array_equal(backwards, together[::-1])
     for i in range(BATCH):
-        np.testing.assert_array_equal(
-            network.rows(batch[i : i + 1], output, None)[0], together[i]
-        )
+        [alone] = network.rows(batch[i : i + 1], cut)
+        np.testing.assert_array_equal(alone[0], together[i])
 
 
 def test_random_weights_are_the_same_every_time():
@@ -105,9 +105,8 @@ def test_building_leaves_no_trace_in_global_state(tmp_path):
     try:
         before = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002
         network = load(spec("tiny", weights=None, input_size=(20, 20)))
-        rows = network.rows(
-            np.ones((1, 20, 20, 3), np.float32), network.facts["output"], "avg"
-        )
+        cut = (network.facts["output"], "avg")
+        [rows] = network.rows(np.ones((1, 20, 20, 3), np.float32), [cut])
         assert random.getstate() == before[0]
         np.testing.assert_equal(np.random.get_state(legacy=False), before[1])  # noqa: NPY002
         assert keras.config.dtype_policy().name == "mixed_bfloat16"

@@ -10,10 +10,19 @@ import sktransfer
 PACKAGE = Path(sktransfer.__file__).parent
 
 MAY_IMPORT = {
-    "__init__": {"_cache", "_exceptions", "_transformer"},
+    "__init__": {"_augmentation", "_cache", "_exceptions", "_transformer"},
     "__main__": {"sktransfer"},
-    "_transformer": {"_backbones", "_cache", "_extraction", "_frozen", "_inputs"},
-    "_extraction": {"_backbones", "_cache", "_decoding", "_exceptions", "_frozen"},
+    "_transformer": {
+        "_backbones",
+        "_cache",
+        "_exceptions",
+        "_extraction",
+        "_frozen",
+        "_inputs",
+    },
+    "_augmentation": set(),
+    "_extraction": {"_cache", "_decoding", "_exceptions", "_facts"},
+    "_facts": {"_backbones", "_decoding", "_exceptions", "_frozen"},
     "_frozen": {"_backbones", "_exceptions", "_tiny"},
     "_inputs": {"_decoding", "_exceptions"},
     "_cache": {"_segments"},

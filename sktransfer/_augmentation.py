@@ -1,0 +1,169 @@
+"""`ImageAugmentation`: parameters and an image's digest → one altered view of the image."""
+
+import hashlib
+import json
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import ndimage
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+
+
+class ImageAugmentation(BaseEstimator):
+    """Random views of training images: turned, shifted, sheared, zoomed, mirrored.
+
+    A view is drawn from the image's content, the number of the view and these parameters, and
+    from nothing else: the third view of an image is the same in every fold, candidate and
+    repetition, and so is what a frozen network makes of it.
+
+    Parameters
+    ----------
+    rotation_range : float, default=10.0
+        Turn by an angle between plus and minus this many degrees.
+
+    width_shift_range : float, default=0.1
+        Shift sideways by up to this fraction of the width, either way.
+
+    height_shift_range : float, default=0.1
+        Shift up or down by up to this fraction of the height.
+
+    shear_range : float, default=0.0
+        Shear by an angle between plus and minus this many degrees.
+
+    zoom_range : float, default=0.1
+        Enlarge or shrink each side by a factor between 1 minus and 1 plus this.
+
+    horizontal_flip : bool, default=True
+        Mirror every other image, left to right.
+
+    vertical_flip : bool, default=False
+        Mirror every other image, top to bottom.
+
+    brightness_range : float, default=0.0
+        Multiply all pixels by a factor between 1 minus and 1 plus this, then clip.
+
+    fill_mode : {"nearest", "reflect", "wrap", "constant"}, default="nearest"
+        What lies beyond the edges, as in `scipy.ndimage`; "constant" is black.
+
+    seed : int, default=0
+        Another seed, other views. It is not the estimator's `random_state`, so that repeating
+        a fit with another one finds the same views in the cache.
+
+    Notes
+    -----
+    Rotation, shear, zoom, shifts and flips are one affine map about the image's centre, and
+    the image is resampled once, bilinearly. The ranges are those of Keras' former
+    `ImageDataGenerator`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktransfer import ImageAugmentation
+    >>> mirror = ImageAugmentation(
+    ...     rotation_range=0, width_shift_range=0, height_shift_range=0, zoom_range=0
+    ... )
+    >>> image = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    >>> views = [mirror.view(image, b"digest of the image", i) for i in range(1, 9)]
+    >>> sum(np.array_equal(view, image[:, ::-1]) for view in views) in range(1, 8)
+    True
+    """
+
+    _parameter_constraints = {  # noqa: RUF012, as scikit-learn does
+        "rotation_range": [Interval(Real, 0, 180, closed="both")],
+        "width_shift_range": [Interval(Real, 0, 1, closed="both")],
+        "height_shift_range": [Interval(Real, 0, 1, closed="both")],
+        "shear_range": [Interval(Real, 0, 90, closed="left")],
+        "zoom_range": [Interval(Real, 0, 1, closed="left")],
+        "horizontal_flip": ["boolean"],
+        "vertical_flip": ["boolean"],
+        "brightness_range": [Interval(Real, 0, 1, closed="both")],
+        "fill_mode": [StrOptions({"nearest", "reflect", "wrap", "constant"})],
+        "seed": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        rotation_range=10.0,
+        width_shift_range=0.1,
+        height_shift_range=0.1,
+        shear_range=0.0,
+        zoom_range=0.1,
+        horizontal_flip=True,
+        vertical_flip=False,
+        brightness_range=0.0,
+        fill_mode="nearest",
+        seed=0,
+    ):
+        self.rotation_range = rotation_range
+        self.width_shift_range = width_shift_range
+        self.height_shift_range = height_shift_range
+        self.shear_range = shear_range
+        self.zoom_range = zoom_range
+        self.horizontal_flip = horizontal_flip
+        self.vertical_flip = vertical_flip
+        self.brightness_range = brightness_range
+        self.fill_mode = fill_mode
+        self.seed = seed
+
+    def view(self, pixels, digest, index):
+        """One view of an image.
+
+        Parameters
+        ----------
+        pixels : float32 ndarray of shape (height, width, channels), from 0 to 255
+        digest : bytes
+            Stands for the image: the same digest, the same alteration.
+        index : int
+            Number of the view, from 1.
+
+        Returns
+        -------
+        view : float32 ndarray of the same shape
+        """
+        source = hashlib.sha256(digest + self.token(index))
+        rng = np.random.default_rng(int.from_bytes(source.digest(), "little"))
+        matrix = self._draw_matrix(rng, *pixels.shape[:2])
+        factor = 1 + rng.uniform(-self.brightness_range, self.brightness_range)
+        centre = (np.array(pixels.shape[:2]) - 1) / 2
+        offset = centre + matrix[:2, 2] - matrix[:2, :2] @ centre
+        channels = [
+            ndimage.affine_transform(
+                pixels[:, :, c], matrix[:2, :2], offset, order=1, mode=self.fill_mode
+            )
+            for c in range(pixels.shape[2])
+        ]
+        view = np.stack(channels, axis=-1)
+        return view if factor == 1 else np.clip(view * np.float32(factor), 0, 255)
+
+    def token(self, index):
+        """What stands for a view of any image in keys: index and parameters, as bytes."""
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(), type(self).__name__
+        )
+        plain = {
+            name: value if isinstance(value, str) else float(value)
+            for name, value in self.get_params().items()
+        }
+        return json.dumps([index, plain], sort_keys=True).encode()
+
+    def _draw_matrix(self, rng, height, width):
+        """The map from (row, column) in the view to those in the image, about the centre."""
+        angle = np.deg2rad(rng.uniform(-self.rotation_range, self.rotation_range))
+        shear = np.deg2rad(rng.uniform(-self.shear_range, self.shear_range))
+        zoom = 1 + rng.uniform(-self.zoom_range, self.zoom_range, size=2)
+        down = rng.uniform(-self.height_shift_range, self.height_shift_range) * height
+        right = rng.uniform(-self.width_shift_range, self.width_shift_range) * width
+        # Drawn whether wanted or not, so that wanting one changes nothing else.
+        mirror = np.where(rng.random(2) < 0.5, -1.0, 1.0)
+        wanted = np.array([self.vertical_flip, self.horizontal_flip])
+        cos, sin = np.cos(angle), np.sin(angle)
+        rotation = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        shearing = np.array([[np.cos(shear), 0, 0], [np.sin(shear), 1, 0], [0, 0, 1]])
+        shift = np.array([[1, 0, down], [0, 1, right], [0, 0, 1]])
+        scaling = np.diag([*(np.where(wanted, mirror, 1.0) / zoom), 1])
+        return rotation @ shearing @ shift @ scaling

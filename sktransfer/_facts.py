@@ -1,0 +1,72 @@
+"""What is known of a network without building it, and what of it a row depends on.
+
+The facts are plain values that `_frozen.FrozenNetwork` states of itself. The cache keeps them,
+so that what is looked up needs no network, no Keras and no TensorFlow.
+"""
+
+import importlib.metadata
+
+from sktransfer._backbones import keras_backend, nearest
+from sktransfer._decoding import RESIZE_FILTER
+from sktransfer._exceptions import BackboneError
+
+FORMAT = 1  # of keys and namespaces: raised when either changes its meaning
+
+
+def find_facts(spec, cache):
+    """What there is to know of a network, from the cache or from building it."""
+    identity = spec.identity()
+    facts = None if identity is None else cache.read_manifest(identity)
+    if facts is None:
+        facts = load_network(spec).facts
+        note_facts(spec, facts, cache)
+    return facts
+
+
+def note_facts(spec, facts, cache):
+    identity = spec.identity()  # again: the weights may have been downloaded just now
+    if identity is not None:
+        cache.write_manifest(identity, facts)
+
+
+def load_network(spec):
+    # And so Keras: not before something must be computed.
+    from sktransfer import _frozen
+
+    return _frozen.load(spec)
+
+
+def position_of(facts, layer):
+    """Where a layer stands in a network's list; None means its end."""
+    if layer is None:
+        return facts["output"]
+    names = [name for name, _ in facts["layers"]]
+    if layer not in names:
+        raise BackboneError(f"no layer {layer!r}; {nearest(layer, names)}")
+    position = names.index(layer)
+    if facts["layers"][position][1] is None:
+        raise BackboneError(f"layer {layer!r} has several outputs")
+    return position
+
+
+def row_shape(facts, position, pooling):
+    shape = facts["layers"][position][1]
+    return tuple(shape if pooling is None else shape[-1:])
+
+
+def namespace_of(spec, facts, layer, pooling):
+    """All that changes a row, but for the image: in plain values."""
+    token = spec.preprocessing_token
+    return {
+        "format": FORMAT,
+        "network": facts["fingerprint"],
+        "layer": layer,
+        "pooling": pooling,
+        "input_size": list(facts["input_size"]),
+        "input_range": [float(bound) for bound in spec.input_range],
+        "preprocessing": token,
+        "resize": RESIZE_FILTER,
+        "decoder": f"Pillow {importlib.metadata.version('pillow')}",
+        "precision": "float32",
+        "backend": keras_backend(),
+    }
