@@ -2,6 +2,7 @@
 
 from sktransfer._augmentation import ImageAugmentation
 from sktransfer._cache import CacheInfo, clear_cache
+from sktransfer._classifier import FineTunedConvNetClassifier
 from sktransfer._exceptions import (
     BackboneError,
     BadRow,
@@ -9,7 +10,9 @@ from sktransfer._exceptions import (
     ForkedProcessError,
     InvalidImagesError,
     InvalidImagesWarning,
+    InvalidStateError,
     SktransferError,
+    VersionWarning,
 )
 from sktransfer._transformer import PretrainedFeatureTransformer
 
@@ -20,11 +23,14 @@ __all__ = [
     "BadRow",
     "CacheInfo",
     "CacheWarning",
+    "FineTunedConvNetClassifier",
     "ForkedProcessError",
     "ImageAugmentation",
     "InvalidImagesError",
     "InvalidImagesWarning",
+    "InvalidStateError",
     "PretrainedFeatureTransformer",
     "SktransferError",
+    "VersionWarning",
     "clear_cache",
 ]

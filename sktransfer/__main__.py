@@ -37,10 +37,12 @@ def main(arguments=None):
     """Run the command line; return its exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.clear_cache:
-        clear_cache()
     if options.folder is not None and not os.path.isdir(options.folder):
         parser.error(f"no folder {options.folder!r}")
+    if options.output and not os.path.isdir(os.path.dirname(options.output) or "."):
+        parser.error(f"no folder for {options.output!r}")
+    if options.clear_cache:
+        clear_cache()
     started = time.perf_counter()
     try:
         pipeline = _classify_folder(options) if options.folder else _show_digits()
@@ -69,6 +71,12 @@ def _parser():
         help="""such as '{"alpha": 0.75}'""",
     )
     parser.add_argument("--weights", default="pretrained", help="a file of weights")
+    parser.add_argument(
+        "--preprocessing",
+        default="backbone",
+        choices=("backbone", "rescale", "none"),
+        help="what a .keras file of your own takes: pixels from 0 to 1, or to 255",
+    )
     parser.add_argument("--output", metavar="FILE", help="save the fitted Pipeline here")
     parser.add_argument(
         "--clear-cache", action="store_true", help="first forget all features computed so far"
@@ -114,6 +122,7 @@ def _classify_folder(options):
         PretrainedFeatureTransformer(
             options.backbone,
             weights=options.weights,
+            preprocessing=None if options.preprocessing == "none" else options.preprocessing,
             backbone_params=options.backbone_params,
             pooling="avg",
             verbose=1,

@@ -12,12 +12,15 @@ import os
 import sys
 import tempfile
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 
 from sktransfer._exceptions import BackboneError
 from sktransfer._tiny import WEIGHTS as TINY_WEIGHTS
+
+FORMAT = 1  # of keys, rows and facts: raised when one of them changes its meaning
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,30 @@ ARITHMETIC = {
 
 
 @dataclass(frozen=True)
+class PackedNetwork:
+    """A network in plain values, for which neither its file nor its name is needed.
+
+    Attributes
+    ----------
+    config : str
+        Keras' JSON of its architecture.
+    weights : list of ndarray
+    """
+
+    config: str
+    weights: list
+
+    @functools.cached_property
+    def sha256(self):
+        """Of configuration and weights, in hexadecimal."""
+        result = hashlib.sha256(self.config.encode())
+        for array in self.weights:
+            result.update(f"{array.dtype.str} {array.shape}".encode())
+            result.update(np.ascontiguousarray(array))
+        return result.hexdigest()
+
+
+@dataclass(frozen=True)
 class BackboneSpec:
     """The parameters that say which network sees which pixels, checked.
 
@@ -109,8 +136,12 @@ class BackboneSpec:
                 f"weights={os.fspath(self.weights)!r} is neither 'pretrained', 'imagenet', "
                 "None nor a file there is"
             )
+        if len(self.input_range) != 2 or not np.isfinite(self.input_range).all():
+            raise ValueError(f"input_range={self.input_range} is not (black, white)")
         if not (self.input_range[0] < self.input_range[1]):
             raise ValueError(f"input_range={self.input_range} is empty")
+        if self.input_size is not None and not is_shape(self.input_size, lengths=(2,)):
+            raise ValueError(f"input_size={self.input_size} is not (height, width) in pixels")
 
     @property
     def family(self):
@@ -137,7 +168,13 @@ class BackboneSpec:
     def preprocess(self, pixels):
         """Float32 pixels from 0 to 255 (n, h, w, 3), not kept → what the network takes."""
         if callable(self.preprocessing):
-            return np.asarray(self.preprocessing(pixels), dtype=np.float32)
+            prepared = np.asarray(self.preprocessing(pixels), dtype=np.float32)
+            if prepared.shape != pixels.shape:
+                raise ValueError(
+                    f"preprocessing={self.preprocessing!r} made an array of shape "
+                    f"{prepared.shape} from one of {pixels.shape}"
+                )
+            return prepared
         name = self.preprocessing
         return ARITHMETIC[self.family.preprocessing if name == "backbone" else name](pixels)
 
@@ -150,8 +187,9 @@ class BackboneSpec:
         if weights is None:
             return None
         return {
+            "format": FORMAT,
             "backbone": self.backbone if self.family else "file",
-            "params": sorted(self.params.items()),
+            "params": sorted((k, _plain(v)) for k, v in self.params.items()),
             "size": self.size,
             "weights": weights,
             "keras": importlib.metadata.version("keras"),
@@ -159,6 +197,8 @@ class BackboneSpec:
         }
 
     def _weights_identity(self):
+        if isinstance(self.backbone, PackedNetwork):
+            return {"network": self.backbone.sha256}
         if self.family is None:
             return {"network": _sha256(self.backbone)} if self._is_path() else None
         if self.weights is None:
@@ -183,7 +223,9 @@ class BackboneSpec:
                 )
             if not os.path.isfile(self.backbone):
                 raise BackboneError(f"no file {os.fspath(self.backbone)!r}")
-        elif not is_keras_model(self.backbone):
+        elif not isinstance(self.backbone, PackedNetwork) and not is_keras_model(
+            self.backbone
+        ):
             raise BackboneError(
                 f"backbone is a {type(self.backbone).__name__}, neither a name, "
                 "the path of a .keras file nor a Keras model"
@@ -204,6 +246,18 @@ class BackboneSpec:
 def is_keras_model(value):
     keras = sys.modules.get("keras")  # a model cannot come before its module
     return keras is not None and isinstance(value, keras.Model)
+
+
+def is_shape(value, lengths):
+    """Whether value is a tuple, or the like, of so many whole numbers above 0."""
+    return len(value) in lengths and all(
+        isinstance(side, Integral) and not isinstance(side, bool) and side > 0
+        for side in value
+    )
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def nearest(name, names):

@@ -16,7 +16,7 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
+import re
 import threading
 import time
 from collections import Counter, defaultdict
@@ -37,7 +37,10 @@ from sktransfer._segments import (
 DEFAULT_MAX_BYTES = 20e9
 SMALL_BYTES = 16 << 20  # segments below this are merged …
 MANY_SEGMENTS = 32  # … when there are more of them than this
+CLOCK_SECONDS = 1.0
 STALE_SECONDS = 3600  # a temporary file of this age has no writer any more
+OWN_FOLDER = re.compile("[0-9a-f]{64}")  # a name by `_name`
+OWN_FILE = re.compile("[0-9a-f]{32}")  # a name by `uuid`
 PLACE_BITS = 32  # a place is segment number << PLACE_BITS | position
 
 
@@ -90,7 +93,7 @@ class FeatureCache:
         try:
             entry = json.loads(self._manifest(identity).read_bytes())
             return entry["facts"] if entry["name"] == _name(entry["facts"]) else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def write_manifest(self, identity, facts):
@@ -115,7 +118,8 @@ class FeatureCache:
             return True
         segments = sorted(self._segments(), key=lambda segment: segment[1].st_mtime)
         excess = sum(s.st_size for _, s in segments) + nbytes - self.max_bytes
-        removable = [(p, s) for p, s in segments if s.st_mtime < used_since]
+        # The clock that dates files may lag behind the one that dates the use.
+        removable = [(p, s) for p, s in segments if s.st_mtime < used_since - CLOCK_SECONDS]
         if excess > sum(s.st_size for _, s in removable):
             return False
         for path, status in removable:
@@ -138,9 +142,10 @@ class FeatureCache:
         """Path and status of each segment there is."""
         if self.folder is None:
             return
-        for path in self.folder.glob(f"rows/*/*{SUFFIX}"):
-            with contextlib.suppress(OSError):
-                yield path, path.stat()
+        for path in _own_files(self.folder):
+            if path.suffix == SUFFIX:
+                with contextlib.suppress(OSError):
+                    yield path, path.stat()
 
 
 class RowStore:
@@ -208,18 +213,23 @@ class RowStore:
         """Merge many small segments into few, and remove what killed writers left."""
         if self.folder is None:
             return
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock:
             for name in _list(self.folder):
-                path = self.folder / name
-                age = time.time() - path.stat().st_mtime
-                if name.endswith(TEMPORARY) and age > STALE_SECONDS:
-                    path.unlink()
+                with contextlib.suppress(OSError):
+                    path = self.folder / name
+                    age = time.time() - path.stat().st_mtime
+                    if name.endswith(TEMPORARY) and age > STALE_SECONDS:
+                        path.unlink()
+            self.refresh()
             small = [s for s in self._segments.values() if s.nbytes < SMALL_BYTES]
             if len(small) > MANY_SEGMENTS:
                 for group in _groups(small):
-                    self._merge(group)
+                    with contextlib.suppress(OSError):
+                        self._merge(group)
 
     def _open(self, name):
+        if name in self._numbers:  # another thread noticed it first
+            return
         number = self._numbers[name] = next(self._counter)
         try:
             segment = Segment(self.folder / name, self.shape, self.dtype)
@@ -283,8 +293,8 @@ def clear_cache(cache_dir="default"):
 
     Parameters
     ----------
-    cache_dir : path, default="default"
-        The folder, as in `PretrainedFeatureTransformer`.
+    cache_dir : path or None, default="default"
+        The folder, as in `PretrainedFeatureTransformer`. What is not the cache's own stays.
 
     Examples
     --------
@@ -293,13 +303,32 @@ def clear_cache(cache_dir="default"):
     >>> PretrainedFeatureTransformer().cache_info().bytes
     0
     """
-    for name in ("rows", "networks"):
-        shutil.rmtree(_resolve(cache_dir) / name, ignore_errors=True)
+    folder = _resolve(cache_dir)
+    if folder is None:
+        return
+    for path in list(_own_files(folder)):
+        path.unlink(missing_ok=True)
+    for path in (*folder.glob("rows/*"), folder / "rows", folder / "networks"):
+        with contextlib.suppress(OSError):  # it is not empty, or gone
+            path.rmdir()
+
+
+def _own_files(folder):
+    """The files of a cache folder that the cache named itself."""
+    for path in folder.glob("networks/*.json"):
+        if OWN_FOLDER.fullmatch(path.stem):
+            yield path
+    for kind in (SUFFIX, TEMPORARY):
+        for path in folder.glob(f"rows/*/*{kind}"):
+            if OWN_FOLDER.fullmatch(path.parent.name) and OWN_FILE.fullmatch(path.stem):
+                yield path
 
 
 def _resolve(cache_dir):
     if cache_dir is None:
         return None
+    if not os.fspath(cache_dir):
+        raise ValueError("cache_dir='' names no folder")
     if cache_dir == "default":
         from platformdirs import user_cache_path
 

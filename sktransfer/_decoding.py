@@ -16,6 +16,7 @@ import numpy as np
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # JPEG opens MPO as well
 RESIZE_FILTER = "bilinear"
 BACKGROUND = (255, 255, 255)
+ENCODED = (bytes, bytearray, memoryview)
 
 
 class UnreadableImageError(Exception):
@@ -26,7 +27,7 @@ def is_image(source):
     """Whether `source` is one image, rather than a number or a row of numbers."""
     if isinstance(source, np.ndarray):
         return source.ndim >= 2
-    return isinstance(source, (str, bytes, os.PathLike)) or _is_pil(source)
+    return isinstance(source, (str, *ENCODED, os.PathLike)) or _is_pil(source)
 
 
 def path_of(source):
@@ -38,15 +39,15 @@ def load(source):
     """The content of a source: the bytes of an encoded file, or an array."""
     if isinstance(source, (str, os.PathLike)):
         return _read_file(source)
-    if isinstance(source, bytes):
-        return _not_empty(source)
+    if isinstance(source, ENCODED):
+        return _not_empty(bytes(source))
     if isinstance(source, np.ndarray):
         return source
     if _is_pil(source):
         return _encode(source)
     if source is None or type(source).__name__ in ("NAType", "NaTType"):
         raise UnreadableImageError("is a missing value")
-    if isinstance(source, float) and source != source:
+    if isinstance(source, (float, np.floating)) and np.isnan(source):
         raise UnreadableImageError("is a missing value")
     raise UnreadableImageError(f"is a {type(source).__name__}, not an image")
 
@@ -86,6 +87,8 @@ def decode(content, size, input_range):
         return _decode_file(content, size)
     _check_array(content, input_range)
     low, high = input_range
+    if (low, high) != (0, 255):  # else 8-bit arrays are resized as files are
+        content = content.astype(np.float32)
     pixels = _resize(_three_channels(content), size)
     return (pixels - np.float32(low)) * np.float32(255 / (high - low))
 
@@ -121,6 +124,7 @@ def _not_empty(content):
 def _encode(image):
     """A PIL image as the file it might have come from, whatever the mode."""
     file = io.BytesIO()
+    _check_mode(image)
     try:
         _opaque(_upright(image)).save(file, "PNG", compress_level=0)
     except Exception as error:  # a lazily opened image can fail in any way a file can
@@ -142,12 +146,16 @@ def _open(content):
             f"has {image.width}×{image.height} pixels, more than "
             f"PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS} allows"
         )
+    _check_mode(image)
+    return image
+
+
+def _check_mode(image):
     if image.mode in ("F", "I"):
         raise UnreadableImageError(
             f"has {image.mode!r} pixels, whose range is unknown; "
             "load it as an array and say input_range"
         )
-    return image
 
 
 def _why_not_an_image(content):
@@ -170,8 +178,10 @@ def _decode_file(content, size):
         height, width = size
         resized = image.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(resized, dtype=np.float32)
-    sixteen_bits = _three_channels(np.asarray(image))
-    return _resize(sixteen_bits, size) * np.float32(255 / 65535)
+    grey = np.asarray(image)
+    if "transparency" in image.info:  # the one value that is transparent
+        grey = np.where(grey == image.info["transparency"], 65535, grey)
+    return _resize(_three_channels(grey), size) * np.float32(255 / 65535)
 
 
 def _upright(image):
@@ -202,6 +212,8 @@ def _check_array(array, input_range):
         raise UnreadableImageError(f"has dtype {array.dtype}, not a real number's")
     if array.size == 0:
         raise UnreadableImageError(f"has no pixels (shape {array.shape})")
+    if array.dtype == bool and tuple(input_range) != (0, 1):
+        raise UnreadableImageError("has dtype bool: say input_range=(0, 1)")
     if not np.isfinite(array).all():
         raise UnreadableImageError("has NaN or infinity among its pixels")
     low, high = input_range

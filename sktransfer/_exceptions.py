@@ -5,14 +5,18 @@
     SktransferError
     ├── InvalidImagesError (also a ValueError)   rows of X that are no readable images
     ├── BackboneError (also a ValueError)        no such backbone, layer or weights
+    ├── InvalidStateError (also a ValueError)    a stored model that cannot be trusted
     └── ForkedProcessError (also a RuntimeError) a network used across a fork
 
     UserWarning
     ├── CacheWarning                             features are right, but not kept
-    └── InvalidImagesWarning                     rows of NaN under on_error="nan"
+    ├── InvalidImagesWarning                     rows of NaN under on_error="nan"
+    └── VersionWarning                           a model stored by other libraries
 """
 
 from typing import NamedTuple
+
+MOST_LINES = 1000  # of a message
 
 
 class BadRow(NamedTuple):
@@ -67,6 +71,10 @@ class BackboneError(SktransferError, ValueError):
     """There is no such backbone, layer or weights file, or it cannot be used."""
 
 
+class InvalidStateError(SktransferError, ValueError):
+    """A stored model is of another format, or its arrays are not those stored."""
+
+
 class ForkedProcessError(SktransferError, RuntimeError):
     """A network was used in this process's parent before the fork."""
 
@@ -79,8 +87,14 @@ class InvalidImagesWarning(UserWarning):
     """Some rows of X are no readable images and became rows of NaN."""
 
 
+class VersionWarning(UserWarning):
+    """A model was stored with other versions of the libraries."""
+
+
 def list_bad_rows(rows):
     """One line for each bad row, below a line that counts them."""
     count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-    lines = "".join(f"\n  {row}" for row in rows)
-    return f"{count} of X cannot be used as images:{lines}"
+    lines = [f"\n  {row}" for row in rows[:MOST_LINES]]
+    if len(rows) > MOST_LINES:
+        lines.append(f"\n  … and {len(rows) - MOST_LINES} more, all in the attribute rows")
+    return f"{count} of X cannot be used as images:{''.join(lines)}"

@@ -120,7 +120,7 @@ class Extractor:
                 images.bad[row] = str(error)
         return images
 
-    def rows(self, images, items, cut=0, *, keep=True):
+    def rows(self, images, items, cut=None, *, keep=True):
         """The rows of some views at one cut, looked up or computed.
 
         Parameters
@@ -128,16 +128,17 @@ class Extractor:
         images : Images
             What only decoding shows to be no image is added to its `bad`.
         items : list of (row of images, view)
-        cut : int
-            Position in `cuts`.
+        cut : (layer, pooling)
+            One of `cuts`; None is the first.
         keep : bool, default=True
             Whether what is computed goes to the cache.
 
         Returns
         -------
-        rows : float32 ndarray of shape (len(items), *shapes[cut])
+        rows : float32 ndarray of shape (len(items), *shape of a row)
             NaN for what is no image.
         """
+        cut = 0 if cut is None else self._cuts.index(cut)
         while True:
             out = np.empty((len(items), *self.shapes[cut]), dtype=np.float32)
             wanted = defaultdict(list)  # digest and view → positions in out
@@ -161,14 +162,14 @@ class Extractor:
         )
         return out
 
-    def keep(self, images, views):
-        """Compute what the cache lacks of some views of all images, at all cuts at once."""
+    def keep(self, images, views, rows):
+        """Compute what the cache lacks of some views of some rows, at all cuts at once."""
         if self._cache.folder is None:
             return
-        missing = self._missing(images, views)
+        missing = self._missing(images, views, rows)
         if missing and self._load_network():
-            missing = self._missing(images, views)
-        cuts = range(len(self._cuts))
+            missing = self._missing(images, views, rows)
+        cuts = self._kept_cuts()
         if missing and self._has_room(cuts, len(missing)):
             for _ in self._compute(images, missing, cuts, keep=True):
                 pass
@@ -206,15 +207,19 @@ class Extractor:
         return key.digest()
 
     def _is_kept(self, view):
-        return all(self._key(cut, view) in store for cut, store in enumerate(self._stores))
+        return all(self._key(cut, view) in self._stores[cut] for cut in self._kept_cuts())
 
-    def _missing(self, images, views):
+    def _kept_cuts(self):
+        """All but the input: its rows are pixels, which are decoded as quickly as read."""
+        return [cut for cut, (position, _) in enumerate(self._positions) if position != 0]
+
+    def _missing(self, images, views, rows):
         """Digest and view → row, for each view that the cache lacks at some cut."""
         return {
-            (digest, view): row
-            for row, digest in enumerate(images.digests)
+            (images.digests[row], view): row
+            for row in rows
             for view in views
-            if digest is not None and not self._is_kept((digest, view))
+            if row not in images.bad and not self._is_kept((images.digests[row], view))
         }
 
     def _take(self, wanted, cut, out):
@@ -260,7 +265,7 @@ class Extractor:
         decode = lru_cache(DECODED_IMAGES)(lambda row: self._decode(images.sources[row]))
         begun = deque()
         for batch in self._batches(missing, cuts):
-            jobs = [pool.submit(self._draw, decode, missing[view], view[1]) for view in batch]
+            jobs = [pool.submit(self._draw, decode, missing[view], view) for view in batch]
             begun.append((batch, jobs))
             if len(begun) > LOOK_AHEAD:
                 yield begun.popleft()
@@ -297,31 +302,28 @@ class Extractor:
         pixels = _decoding.decode(content, self._size, self._spec.input_range)
         return _decoding.digest(content), pixels
 
-    def _draw(self, decode, row, number):
-        """Digest and pixels of a view of an image."""
+    def _draw(self, decode, row, view):
+        """The pixels of a view of an image."""
         digest, pixels = decode(row)
-        if number:
-            pixels = self._augmentation.view(pixels, digest, number)
-        return digest, pixels
+        if digest != view[0]:
+            raise UnreadableImageError("was changed while it was being read")
+        return self._augmentation.view(pixels, *view) if view[1] else pixels
 
     def _finish(self, images, batch, jobs, cuts, writers):
-        drawn, actual, pixels = [], [], []
+        drawn, pixels = [], []
         for view, job in zip(batch, jobs, strict=True):
             try:
-                digest, image = job.result()
+                pixels.append(job.result())
+                drawn.append(view)
             except UnreadableImageError as error:
                 bad = (row for row, digest in enumerate(images.digests) if digest == view[0])
                 images.bad.update(dict.fromkeys(bad, str(error)))
                 yield view, None
-            else:
-                drawn.append(view)
-                actual.append((digest, view[1]))
-                pixels.append(image)
         if drawn:
             prepared = self._spec.preprocess(np.stack(pixels))
             rows = self._network.rows(prepared, [self._positions[cut] for cut in cuts])
             for cut, writer, computed in zip(cuts, writers, rows, strict=False):
-                writer.add([self._key(cut, view) for view in actual], computed)
+                writer.add([self._key(cut, view) for view in drawn], computed)
             self._cache.count(hits=0, misses=len(drawn))
             yield from zip(drawn, zip(*rows, strict=True), strict=True)
 

@@ -6,11 +6,9 @@ so that what is looked up needs no network, no Keras and no TensorFlow.
 
 import importlib.metadata
 
-from sktransfer._backbones import keras_backend, nearest
+from sktransfer._backbones import FORMAT, keras_backend, nearest
 from sktransfer._decoding import RESIZE_FILTER
 from sktransfer._exceptions import BackboneError
-
-FORMAT = 1  # of keys and namespaces: raised when either changes its meaning
 
 
 def find_facts(spec, cache):
@@ -37,20 +35,22 @@ def load_network(spec):
 
 
 def position_of(facts, layer):
-    """Where a layer stands in a network's list; None means its end."""
+    """Where a layer stands in a network's list: by name, by position, or None, its end."""
+    if isinstance(layer, int):
+        return layer
     if layer is None:
         return facts["output"]
-    names = [name for name, _ in facts["layers"]]
+    names = [known["name"] for known in facts["layers"]]
     if layer not in names:
         raise BackboneError(f"no layer {layer!r}; {nearest(layer, names)}")
     position = names.index(layer)
-    if facts["layers"][position][1] is None:
-        raise BackboneError(f"layer {layer!r} has several outputs")
+    if facts["layers"][position]["shape"] is None:
+        raise BackboneError(f"layer {layer!r} has several outputs, or is used several times")
     return position
 
 
 def row_shape(facts, position, pooling):
-    shape = facts["layers"][position][1]
+    shape = facts["layers"][position]["shape"]
     return tuple(shape if pooling is None else shape[-1:])
 
 

@@ -5,7 +5,6 @@ cache and are never trained; a Keras model that a user passes is copied, never t
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -16,8 +15,9 @@ from collections import OrderedDict, defaultdict
 import keras
 import numpy as np
 
-from sktransfer._backbones import TINY_WEIGHTS, weights_folder
+from sktransfer._backbones import TINY_WEIGHTS, PackedNetwork, weights_folder
 from sktransfer._exceptions import BackboneError, ForkedProcessError
+from sktransfer._fingerprint import fingerprint
 
 # Every image goes through the network in a batch of this size, padded, since what comes
 # along may otherwise change the last bits. On 2 cores 4 is as fast as 8 or 16 within noise
@@ -28,6 +28,12 @@ MAX_NETWORKS = 4
 _lock = threading.RLock()
 _networks = OrderedDict()  # identity → FrozenNetwork
 _used_in_process = None  # id of the process that built the first network
+
+
+def adopt(spec, network):
+    """Let a spec name a network that is there already."""
+    with _lock:
+        _networks[_key(spec)] = network
 
 
 def load(spec):
@@ -59,8 +65,9 @@ class FrozenNetwork:
     ----------
     facts : dict
         In plain values: ``fingerprint``, of architecture and weights; ``input_size``;
-        ``layers``, a list of [name, shape of its output without the batch, or None where
-        it is not one tensor]; ``output``, the last layer's position in that list.
+        ``layers``, each a dict of its ``name``, ``shape`` (of its output without the batch,
+        or None where that is not one tensor), ``kernel`` (whether it has one) and ``inputs``
+        (positions of layers); ``output``, the last layer's position.
     """
 
     batch = BATCH
@@ -69,15 +76,27 @@ class FrozenNetwork:
         self._model = model
         self._functions = {}  # cuts → function of a batch
         operations = list(model.operations)
+        output = operations.index(_operation_of(model.outputs[0]))
+        self._tensors = [_only_output(operation) for operation in operations]
+        self._tensors[output] = model.outputs[0]
         names = _fresh_names(operations) if fresh_names else [o.name for o in operations]
         self.facts = {
             "fingerprint": fingerprint(model),
             "input_size": list(model.inputs[0].shape[1:3]),
             "layers": [
-                [name, _shape(operation)]
-                for name, operation in zip(names, operations, strict=True)
+                {
+                    "name": name,
+                    "shape": None if tensor is None else list(tensor.shape[1:]),
+                    "kernel": any(
+                        "kernel" in w.name for w in getattr(operation, "weights", ())
+                    ),
+                    "inputs": _inputs_of(operation, operations),
+                }
+                for name, operation, tensor in zip(
+                    names, operations, self._tensors, strict=True
+                )
             ],
-            "output": operations.index(_operation_of(model.outputs[0])),
+            "output": output,
         }
 
     def rows(self, batch, cuts):
@@ -98,13 +117,34 @@ class FrozenNetwork:
         with _lock:
             _refuse_after_fork()
             if cuts not in self._functions:
-                with _plain_settings():
+                with plain_settings():
                     outputs = [self._tensor(*cut) for cut in cuts]
                     self._functions[cuts] = _freeze(keras.Model(self._model.inputs, outputs))
-            return [rows[: len(batch)] for rows in self._functions[cuts](padded)]
+            computed = self._functions[cuts](padded)
+        return [rows[: len(batch)].astype(np.float32, copy=False) for rows in computed]
+
+    def copy_above(self, layer):
+        """A copy of what lies above a layer, to be trained.
+
+        Returns
+        -------
+        model : keras.Model
+            From that layer's output to the network's, with weights of its own.
+        layers : dict
+            Its layers that have weights, by position in this network.
+        """
+        above = keras.Model(self._tensors[layer], self._model.outputs[0])
+        copy = keras.models.clone_model(above)
+        _set_weights(copy, above.get_weights())
+        positions = {o.name: i for i, o in enumerate(self._model.operations)}
+        return copy, {positions[part.name]: part for part in copy.layers if part.weights}
+
+    def pack(self):
+        """The network in plain values."""
+        return pack(self._model)
 
     def _tensor(self, layer, pooling):
-        output = list(self._model.operations)[layer].output
+        output = self._tensors[layer]
         if pooling is None:
             return output
         reduce = {"avg": keras.ops.mean, "max": keras.ops.max}[pooling]
@@ -137,36 +177,25 @@ def _freeze(model):
     return lambda batch: [output.numpy() for output in frozen(tf.constant(batch))]
 
 
-def fingerprint(model):
-    """A hash of a model's architecture and weights, whatever its layers are called."""
-    positions = {o.name: f"layer {i}" for i, o in enumerate(model.operations)}
-
-    def anonymous(value):
-        if isinstance(value, dict):
-            return {key: anonymous(v) for key, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [anonymous(v) for v in value]
-        return positions.get(value, value) if isinstance(value, str) else value
-
-    config = {**model.get_config(), "name": None}
-    result = hashlib.sha256(json.dumps(anonymous(config), sort_keys=True).encode())
-    for weight in model.get_weights():
-        result.update(f"{weight.dtype} {weight.shape}".encode())
-        result.update(np.ascontiguousarray(weight))
-    return result.hexdigest()
-
-
 def pack(model):
-    """A Keras model as plain values: its configuration and arrays."""
-    return {"config": model.to_json(), "weights": model.get_weights()}
+    """A Keras model as plain values."""
+    return PackedNetwork(model.to_json(), model.get_weights())
 
 
 def unpack(packed):
     """The Keras model that `pack` packed."""
-    with _plain_settings():
-        model = keras.models.model_from_json(packed["config"])
-    model.set_weights(packed["weights"])
+    with plain_settings():
+        model = keras.models.model_from_json(packed.config)
+    _set_weights(model, packed.weights)
     return model
+
+
+def _set_weights(model, weights):
+    """Set a model's weights, and what layers such as Normalization derive from theirs."""
+    model.set_weights(weights)
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
 
 
 def _key(spec):
@@ -182,7 +211,7 @@ def _build(spec):
     if _used_in_process is None:
         _used_in_process = os.getpid()
         _keep_to_share_of_cores()
-    with _plain_settings():
+    with plain_settings():
         if spec.family is None:
             return _own_copy(spec)
         if spec.backbone == "tiny":
@@ -253,14 +282,26 @@ def _own_copy(spec):
         raise BackboneError(f"input_size={size}, but the network takes {shape[:2]}")
     graph = keras.Model(model.inputs[0], model.outputs[0])
     copy = keras.models.clone_model(graph, input_tensors=keras.Input((*size, 3)))
-    copy.set_weights(model.get_weights())
+    _set_weights(copy, model.get_weights())
+    batch = np.random.default_rng(0).uniform(0, 1, (1, *size, 3)).astype(np.float32)
+    original, copied = (np.asarray(m(batch, training=False)) for m in (graph, copy))
+    if not np.allclose(original, copied, rtol=1e-3, atol=1e-4 * np.abs(original).max()):
+        raise BackboneError(
+            "a copy of the network by its configuration and weights computes something "
+            "else: it holds state of another kind"
+        )
     return copy
 
 
 def _functional(model):
-    """The user's network, a file or a model, as a graph of layers."""
+    """The user's network, a file, packed or a model, as a graph of layers."""
+    if isinstance(model, PackedNetwork):
+        return unpack(model)
     if isinstance(model, (str, os.PathLike)):
-        model = keras.saving.load_model(model, compile=False)
+        try:
+            model = keras.saving.load_model(model, compile=False)
+        except Exception as error:  # whatever a file can hold
+            raise BackboneError(f"{os.fspath(model)!r} cannot be loaded: {error}") from error
     if isinstance(model, keras.Sequential) and model.built:
         return keras.Model(model.inputs, model.outputs)
     if not hasattr(model, "operations"):
@@ -272,7 +313,7 @@ def _functional(model):
 
 
 @contextlib.contextmanager
-def _plain_settings():
+def plain_settings():
     """Build in float32, channels last, from a fixed seed; leave no trace of it."""
     state, policy = random.getstate(), keras.config.dtype_policy()
     layout = keras.config.image_data_format()
@@ -328,6 +369,15 @@ def _operation_of(tensor):
     return tensor._keras_history.operation
 
 
-def _shape(operation):
-    output = operation.output
-    return list(output.shape[1:]) if isinstance(output, keras.KerasTensor) else None
+def _inputs_of(operation, operations):
+    """Positions of the layers that an operation takes from, wherever it is used."""
+    tensors = (t for node in operation._inbound_nodes for t in node.input_tensors)
+    inputs = {operations.index(_operation_of(tensor)) for tensor in tensors}
+    return sorted(inputs - {operations.index(operation)})
+
+
+def _only_output(operation):
+    """The tensor that an operation makes, or None where it makes several or is used twice."""
+    if len(operation._inbound_nodes) > 1:
+        return None
+    return operation.output if isinstance(operation.output, keras.KerasTensor) else None

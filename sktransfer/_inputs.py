@@ -1,11 +1,14 @@
 """What users pass as X → a checked sequence of sources, one image each."""
 
+import warnings
+from collections.abc import Iterator, MappingView, Set
+
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
+from sktransfer._backbones import is_shape
 from sktransfer._decoding import is_image
-from sktransfer._exceptions import BadRow, InvalidImagesError
 
 CHANNELS = (1, 3)
 
@@ -29,12 +32,7 @@ def check_images(estimator, X, *, reset):
     sources : sequence
         One source for each row, as `_decoding.load` takes it.
     """
-    _refuse_single_image(X)
-    if isinstance(X, dict) and not issparse(X):  # scipy's dok_matrix is both
-        raise TypeError(
-            "X is a dictionary, not a sequence of images; what sklearn.datasets.load_files "
-            "returns has the paths in its attribute 'filenames'"
-        )
+    _refuse_what_is_no_sequence(X)
     column = _column_of_images(X)
     if column is not None:
         return _check_column(estimator, X, column, reset)
@@ -45,38 +43,50 @@ def check_images(estimator, X, *, reset):
     return _check_table(estimator, X, reset)
 
 
-def _refuse_single_image(X):
+def _refuse_what_is_no_sequence(X):
     if is_image(X) and not isinstance(X, np.ndarray):
         raise ValueError(f"X is one image ({X!r:.80}), not a sequence of them: pass [X]")
+    if issparse(X):
+        return
+    if isinstance(X, dict):
+        raise TypeError(
+            "X is a dictionary, not a sequence of images; what sklearn.datasets.load_files "
+            "returns has the paths in its attribute 'filenames'"
+        )
+    if isinstance(X, (Iterator, Set, MappingView)):
+        raise TypeError(f"X is a {type(X).__name__}, not a sequence of images: pass list(X)")
 
 
 def _column_of_images(X):
     """The images one by one, or None where X holds numbers."""
-    if isinstance(X, (list, tuple)):
-        return list(X) if any(map(is_image, X)) else None
-    if issparse(X) or getattr(X, "ndim", len(getattr(X, "shape", ()))) > 2:
+    if isinstance(X, (list, tuple)) and any(map(is_image, X)):
+        return list(X)
+    if issparse(X) or len(getattr(X, "shape", ())) > 2:
         return None
     array = X if isinstance(X, np.ndarray) else np.asarray(X)
+    if array.dtype.kind == "f" and array.ndim == 1 and np.isnan(array).all():
+        return list(array) or None  # missing values and nothing else
+    if array.dtype.kind not in "OUST":
+        return None
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.dtype.kind not in "OUST" or array.ndim != 1:
-        return _refuse_several_columns(array)
-    column = list(array)
-    return column if any(map(is_image, column)) else None
+    if array.ndim == 1 and len(array):
+        return list(array)
+    _refuse_several_columns(array)
+    return None
 
 
 def _refuse_several_columns(array):
-    if array.ndim == 2 and array.dtype.kind in "OUST" and len(array):
-        images = sum(is_image(value) for value in array[0])
-        if images and array.shape[1] > 1:
-            raise ValueError(
-                f"X has {array.shape[1]} columns, {images} of them of images: choose one, "
-                "with X[['column']] or with ColumnTransformer"
-            )
+    images = sum(map(is_image, array[0])) if array.ndim == 2 and len(array) else 0
+    if images:
+        raise ValueError(
+            f"X has {array.shape[1]} columns, {images} of them of images: choose one, "
+            "with X[['column']] or with ColumnTransformer"
+        )
 
 
 def _check_column(estimator, X, column, reset):
-    if hasattr(X, "columns"):
+    if reset or hasattr(X, "columns"):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     if reset:
         estimator.n_features_in_ = 1
@@ -97,18 +107,22 @@ def _check_stack(estimator, X, reset):
         raise ValueError(f"X of shape {X.shape} has {X.shape[3]} channels; {hint}")
     if X.dtype.kind not in "buif":
         raise ValueError(f"X has dtype {X.dtype}, not a real number's")
-    if X.dtype.kind == "f":
-        _refuse_not_finite(X)
     if reset:
+        validate_data(estimator, X, reset=True, skip_check_array=True)
         estimator.n_features_in_ = int(np.prod(X.shape[1:]))
+    _warn_of_range(estimator, X)
     return X
 
 
-def _refuse_not_finite(X):
-    bad = [row for row, image in enumerate(X) if not np.isfinite(image).all()]
-    if bad:
-        reason = "has NaN or infinity among its pixels"
-        raise InvalidImagesError(BadRow(row, None, reason) for row in bad)
+def _warn_of_range(estimator, X):
+    """Numbers from 0 to 1 where 0 to 255 are expected make nearly black images."""
+    if X.dtype.kind == "f" and tuple(estimator.input_range) == (0, 255) and 0 < X.max() <= 1:
+        warnings.warn(
+            "all pixels of X are between 0 and 1, which is nearly black under "
+            "input_range=(0, 255): is input_range=(0, 1) meant?",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _check_table(estimator, X, reset):
@@ -119,9 +133,16 @@ def _check_table(estimator, X, reset):
             f"X of shape {X.shape} holds numbers in two dimensions. If its rows are "
             "flattened images, say so: image_shape=(height, width) or (height, width, 3)"
         )
+    sides = [side for side in shape if side != -1]
+    if not is_shape((*sides, *[1] * (len(shape) - len(sides))), lengths=(2, 3)) or (
+        len(shape) == 3 and shape[2] not in CHANNELS
+    ):
+        raise ValueError(f"image_shape={shape} is not (height, width) or (height, width, 3)")
     try:
-        return X.reshape(len(X), *shape)
+        images = X.reshape(len(X), *shape)
     except ValueError:
         raise ValueError(
             f"{X.shape[1]} columns do not make an image of image_shape={shape}"
         ) from None
+    _warn_of_range(estimator, images)
+    return images

@@ -82,7 +82,7 @@ class Segment:
             self.nbytes = os.fstat(file.fileno()).st_size
             try:
                 self._read_index(file, shape, dtype)
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError, RecursionError) as error:
                 raise InvalidSegmentError(f"{path} is no segment: {error}") from None
 
     def read(self, positions, out):

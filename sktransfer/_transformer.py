@@ -13,11 +13,12 @@ from sklearn.base import (
 )
 from sklearn.utils._param_validation import StrOptions
 
-from sktransfer._backbones import BackboneSpec, is_keras_model
+from sktransfer._backbones import BackboneSpec
 from sktransfer._cache import FeatureCache
 from sktransfer._exceptions import InvalidImagesWarning, list_bad_rows
 from sktransfer._extraction import Extractor
 from sktransfer._inputs import check_images
+from sktransfer._persistence import pack_backbone, unpack_backbone
 
 
 class PretrainedFeatureTransformer(
@@ -266,19 +267,10 @@ class PretrainedFeatureTransformer(
         )
 
     def __getstate__(self):
-        state = super().__getstate__()
-        if is_keras_model(self.backbone):
-            from sktransfer._frozen import pack
-
-            return {**state, "backbone": pack(self.backbone)}
-        return state
+        return pack_backbone(super().__getstate__())
 
     def __setstate__(self, state):
-        if isinstance(state["backbone"], dict):
-            from sktransfer._frozen import unpack
-
-            state = {**state, "backbone": unpack(state["backbone"])}
-        super().__setstate__(state)
+        super().__setstate__(unpack_backbone(state))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

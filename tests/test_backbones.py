@@ -63,9 +63,24 @@ def test_what_cannot_be_is_refused_with_a_remedy(changes, message):
         spec(**changes)
 
 
-def test_an_empty_input_range_is_refused():
+@pytest.mark.parametrize("bounds", [(1, 1), (1, 0), (0,), (0, 1, 2), (0, np.inf)])
+def test_an_impossible_input_range_is_refused(bounds):
     with pytest.raises(ValueError, match="input_range"):
-        spec(input_range=(1, 1))
+        spec(input_range=bounds)
+
+
+@pytest.mark.parametrize("size", [(32,), (32, 32, 3), (0, 32), (-32, 32), (32.9, 32.9)])
+def test_an_impossible_input_size_is_refused(size):
+    with pytest.raises(ValueError, match="input_size"):
+        spec(input_size=size)
+
+
+def test_parameters_may_be_numbers_of_numpy():
+    identities = [
+        spec("mobilenet", weights=None, params={"alpha": alpha}).identity()
+        for alpha in (0.5, np.float32(0.5))
+    ]
+    assert identities[0] == identities[1]
 
 
 def test_the_identity_follows_whatever_determines_the_network(tmp_path):

@@ -52,7 +52,7 @@ def segments(folder):
 
 @pytest.fixture
 def folder(tmp_path):
-    return tmp_path / "cache" / "rows" / "namespace"
+    return tmp_path / "cache" / "rows" / ("0" * 64)
 
 
 def test_rows_are_found_by_their_keys_alone(folder):
@@ -142,6 +142,57 @@ def test_only_the_user_may_look_into_the_cache(folder):
     assert stat.S_IMODE(folder.parents[1].stat().st_mode) == 0o700
 
 
+def test_clearing_leaves_what_is_not_the_caches_own(folder):
+    write(fresh(folder), [1])
+    theirs = [
+        folder / "notes.txt",
+        folder.parent / "mine.csv",
+        folder.parents[1] / "networks" / "trained.keras",
+    ]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    clear_cache(folder.parents[1])
+    assert segments(folder) == []
+    assert all(path.exists() for path in theirs)
+    clear_cache(None)
+    with pytest.raises(ValueError, match="names no folder"):
+        clear_cache("")
+
+
+def test_a_segment_noticed_by_another_thread_first_is_opened_once(folder):
+    from threading import Event, Thread
+
+    store, stop = fresh(folder), Event()
+
+    def watch():
+        while not stop.is_set():
+            store.refresh()
+
+    watchers = [Thread(target=watch) for _ in range(2)]
+    for watcher in watchers:
+        watcher.start()
+    for i in range(60):
+        write(store, [i])
+    stop.set()
+    for watcher in watchers:
+        watcher.join()
+    assert len(store._segments) == len(segments(folder)) == 60
+    store.tidy()
+    assert len(segments(folder)) == 1
+    assert read(store, range(60)) == list(range(60))
+
+
+def test_a_segment_that_vanished_does_not_stop_merging(folder):
+    store = fresh(folder)
+    for i in range(2 * MANY_SEGMENTS):
+        write(store, [i])
+    segments(folder)[0].unlink()
+    store.tidy()
+    assert len(segments(folder)) == 1
+    assert len(read(store, range(2 * MANY_SEGMENTS))) == 2 * MANY_SEGMENTS - 1
+
+
 def test_none_keeps_nothing():
     store = FeatureCache(None).store({"any": 1}, SHAPE)
     store.write([key(1)], row(1)[None])
@@ -159,9 +210,9 @@ def test_making_room_removes_what_was_not_used_for_longest(tmp_path, monkeypatch
     read(stores[0], [0])  # the oldest, but used now
     monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", str(3 * one))
     cache = FeatureCache(tmp_path)
-    assert cache.make_room(one, used_since=1000)
+    assert cache.make_room(one, used_since=1000.0)
     assert [len(segments(store.folder)) for store in stores] == [1, 0, 1]
-    assert not cache.make_room(3 * one, used_since=1000)
+    assert not cache.make_room(3 * one, used_since=1000.0)
     assert [len(segments(store.folder)) for store in stores] == [1, 0, 1]
 
 

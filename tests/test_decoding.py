@@ -109,10 +109,26 @@ def test_every_mode_becomes_three_channels(mode):
     assert pixels.dtype == np.float32
 
 
-def test_float_files_are_refused_for_their_unknown_range():
-    content = encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF")
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_images_of_unknown_range_are_refused(dtype):
+    image = Image.fromarray(np.ones((4, 4), dtype))
     with pytest.raises(UnreadableImageError, match="input_range"):
-        decode(content, (4, 4), RANGE)
+        decode(encoded(image, "TIFF"), (4, 4), RANGE)
+    with pytest.raises(UnreadableImageError, match="input_range"):
+        load(image)
+
+
+def test_small_integers_are_not_rounded_before_they_are_scaled():
+    digits = np.arange(17, dtype=np.uint8).repeat(3).reshape(3, 17)
+    np.testing.assert_array_equal(
+        decode(digits, (9, 9), (0, 16)), decode(digits.astype(float), (9, 9), (0, 16))
+    )
+
+
+def test_transparency_of_sixteen_bits_is_white():
+    grey = np.array([[0, 30000], [60000, 30000]], dtype=np.uint16)
+    result = decode(encoded(Image.fromarray(grey), transparency=30000), (2, 2), RANGE)
+    np.testing.assert_allclose(result[:, :, 0], [[0, 255], [60000 / 257, 255]], atol=0.1)
 
 
 def test_a_truncated_photograph_is_found_on_decoding():
@@ -159,6 +175,7 @@ def test_content_that_is_no_image_is_refused():
         (np.zeros((2, 2, 2, 3)), "shape"),
         (np.zeros((0, 2)), "no pixels"),
         (np.zeros((2, 2), complex), "dtype complex128"),
+        (np.zeros((2, 2), bool), r"bool.*\(0, 1\)"),
         (np.full((2, 2), 256.0), "outside input_range"),
         (np.full((2, 2), -1), "outside input_range"),
     ],

@@ -207,6 +207,27 @@ def test_a_function_as_preprocessing_needs_a_token_to_be_cached():
     np.testing.assert_array_equal(tiny(preprocessing=halve).fit_transform(IMAGES), expected)
 
 
+def test_a_function_that_changes_the_shape_is_named():
+    def crop(pixels):
+        return pixels[:, :8]
+
+    with pytest.raises(ValueError, match=r"crop.*made an array of shape"):
+        tiny(preprocessing=crop, cache_dir=None).transform(IMAGES)
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
+    from PIL import Image
+
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        Image.fromarray(IMAGES[0]).save(path)
+    reader = extractor()
+    images = reader.identify(paths)
+    Image.fromarray(IMAGES[1]).save(paths[0])
+    assert np.isnan(reader.rows(images, [(0, 0), (1, 0)])).all()
+    assert "changed while" in images.bad[0]
+
+
 def test_threads_share_a_cache():
     from concurrent.futures import ThreadPoolExecutor
 
@@ -264,25 +285,28 @@ def test_two_processes_at_once_share_their_work():
     assert finish(start()) == (0, results[0][1], False)
 
 
-def extractor(cuts=(("block2_pool", None), (None, "avg")), **parameters):
+CUTS = [("block2_pool", None), (None, "avg")]
+
+
+def extractor(**parameters):
     spec = BackboneSpec("tiny", "pretrained", {}, None, "backbone", (0, 255))
     parameters = {"cache_dir": "default", "augmentation": ImageAugmentation(), **parameters}
-    return Extractor(spec, list(cuts), **parameters)
+    return Extractor(spec, CUTS, **parameters)
 
 
 def test_several_views_at_several_cuts_come_from_one_pass():
     one_pass = extractor()
     images = one_pass.identify(IMAGES)
     misses = tiny().cache_info().misses
-    one_pass.keep(images, views=range(3))
+    one_pass.keep(images, range(3), range(12))
     assert tiny().cache_info().misses == misses + 3 * 12
     items = [(row, view) for view in range(3) for row in range(12)]
-    rows = [one_pass.rows(images, items, cut) for cut in range(2)]
+    rows = [one_pass.rows(images, items, cut) for cut in CUTS]
     assert tiny().cache_info().misses == misses + 3 * 12
-    for cut in range(2):
+    for cut, got in zip(CUTS, rows, strict=True):
         alone = extractor(cache_dir=None)
         expected = alone.rows(alone.identify(IMAGES), items, cut)
-        np.testing.assert_array_equal(rows[cut], expected)
+        np.testing.assert_array_equal(got, expected)
     np.testing.assert_array_equal(tiny().transform(IMAGES), rows[1][:12])
     assert not np.array_equal(rows[1][:12], rows[1][12:24])
     assert not np.array_equal(rows[1][12:24], rows[1][24:])
@@ -290,16 +314,18 @@ def test_several_views_at_several_cuts_come_from_one_pass():
 
 def test_a_view_is_the_same_in_any_subset_and_after_any_other():
     whole = extractor()
-    rows = whole.rows(whole.identify(IMAGES), [(5, 2), (3, 1)], cut=1)
+    rows = whole.rows(whole.identify(IMAGES), [(5, 2), (3, 1)], cut=CUTS[1])
     part = extractor(cache_dir=None)
-    again = part.rows(part.identify(IMAGES[[3, 5]]), [(0, 1), (1, 2)], cut=1)
+    again = part.rows(part.identify(IMAGES[[3, 5]]), [(0, 1), (1, 2)], cut=CUTS[1])
     np.testing.assert_array_equal(rows, again[::-1])
 
 
 def test_another_augmentation_is_another_view():
     images = extractor().identify(IMAGES)
     rows = [
-        extractor(augmentation=ImageAugmentation(**parameters)).rows(images, [(0, 1)], cut=1)
+        extractor(augmentation=ImageAugmentation(**parameters)).rows(
+            images, [(0, 1)], cut=CUTS[1]
+        )
         for parameters in ({}, {"seed": 1}, {"rotation_range": 11}, {"fill_mode": "wrap"})
     ]
     assert all(not np.array_equal(a, b) for i, a in enumerate(rows) for b in rows[:i])

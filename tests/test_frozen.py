@@ -10,7 +10,8 @@ from test_backbones import spec
 
 from sktransfer import BackboneError, PretrainedFeatureTransformer
 from sktransfer._backbones import FAMILIES
-from sktransfer._frozen import BATCH, fingerprint, load
+from sktransfer._fingerprint import fingerprint
+from sktransfer._frozen import BATCH, load
 
 SMALLEST = {"inception_v3": 75, "xception": 71}
 INTERMEDIATE = {
@@ -44,12 +45,12 @@ def test_every_backbone_computes_what_plain_keras_computes(name):
     network = load(spec(name, weights=None, input_size=size))
     model = network._model
     batch = np.random.default_rng(0).uniform(-1, 1, (3, *size, 3)).astype(np.float32)
-    names = [layer for layer, _ in network.facts["layers"]]
+    names = [layer["name"] for layer in network.facts["layers"]]
     for layer, pooling in ((INTERMEDIATE[name], None), (None, "avg")):
         position = network.facts["output"] if layer is None else names.index(layer)
         tensor = model.output if layer is None else model.get_layer(layer).output
         expected = keras.Model(model.input, tensor).predict(batch, verbose=0)
-        assert list(expected.shape[1:]) == network.facts["layers"][position][1]
+        assert list(expected.shape[1:]) == network.facts["layers"][position]["shape"]
         if pooling:
             expected = expected.mean(axis=(1, 2))
         [got] = network.rows(batch, [(position, pooling)])
@@ -93,7 +94,7 @@ def test_layers_are_named_as_in_a_fresh_process():
     for _ in range(2):
         small_network()  # which moves Keras' counters on
     network = load(spec("inception_v3", weights=None, input_size=(75, 75)))
-    names = [name for name, _ in network.facts["layers"]]
+    names = [layer["name"] for layer in network.facts["layers"]]
     assert len(set(names)) == len(names)
     assert {"conv2d", "conv2d_93", "batch_normalization_93", "mixed10"} <= set(names)
     assert "conv2d_94" not in names
@@ -121,6 +122,104 @@ def test_the_fingerprint_follows_weights_and_architecture_but_not_names():
     assert fingerprint(model) == fingerprint(small_network())
     assert fingerprint(model) != fingerprint(small_network(seed=1))
     assert fingerprint(model) != fingerprint(small_network(size=(13, 13)))
+
+
+def features(model, X, **parameters):
+    parameters = {"preprocessing": "rescale", **parameters}
+    return PretrainedFeatureTransformer(model, **parameters).fit_transform(X)
+
+
+RGB = np.random.default_rng(1).integers(0, 256, (5, 12, 12, 3), dtype=np.uint8)
+
+
+def test_a_layer_named_after_its_activation_does_not_hide_it():
+    def network(activation):
+        keras.utils.set_random_seed(0)
+        layers = [
+            keras.Input((12, 12, 3)),
+            keras.layers.Conv2D(4, 3, name="first"),
+            keras.layers.Activation(activation, name=activation),
+        ]
+        return keras.Sequential(layers)
+
+    relu, tanh = network("relu"), network("tanh")
+    assert fingerprint(keras.Model(relu.inputs, relu.outputs)) != fingerprint(
+        keras.Model(tanh.inputs, tanh.outputs)
+    )
+    assert not np.array_equal(features(relu, RGB), features(tanh, RGB))
+
+
+def test_a_layer_used_twice():
+    inputs, relu = keras.Input((12, 12, 3)), keras.layers.ReLU(name="relu")
+    hidden = relu(keras.layers.Conv2D(4, 3, name="low")(inputs))
+    model = keras.Model(inputs, relu(keras.layers.Conv2D(5, 3, name="high")(hidden)))
+    expected = model.predict(RGB / 255, verbose=0).reshape(5, -1)
+    assert relative_error(features(model, RGB), expected) < 1e-5
+    assert features(model, RGB, layer="high", pooling="avg").shape == (5, 5)
+
+
+def test_layers_with_state_of_their_own_are_copied_with_it(tmp_path):
+    normalization = keras.layers.Normalization()
+    normalization.adapt(RGB / 255.0)
+    model = keras.Sequential(
+        [keras.Input((12, 12, 3)), normalization, keras.layers.AveragePooling2D(3)]
+    )
+    model.save(tmp_path / "mine.keras")
+    expected = model.predict(RGB / 255, verbose=0).reshape(5, -1)
+    transformer = PretrainedFeatureTransformer(model, preprocessing="rescale")
+    for way in (
+        transformer,
+        pickle.loads(pickle.dumps(transformer)),
+        PretrainedFeatureTransformer(tmp_path / "mine.keras", preprocessing="rescale"),
+    ):
+        assert relative_error(way.fit_transform(RGB), expected) < 1e-5
+
+
+def test_the_code_of_a_layer_of_the_users_own_counts():
+    def network(factor):
+        class Scale(keras.layers.Layer):
+            def call(self, x):
+                return x * 2 if factor == 2 else x * 3
+
+        class Other(keras.layers.Layer):
+            def call(self, x):
+                return x * 3
+
+        layer = Scale(name="scale") if factor == 2 else Other(name="scale")
+        type(layer).__name__ = "Scale"
+        return keras.Sequential([keras.Input((12, 12, 3)), layer])
+
+    two, three = features(network(2), RGB), features(network(3), RGB)
+    np.testing.assert_allclose(three, two * 1.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+def test_rows_are_float32_and_kept_whatever_the_networks_policy(policy):
+    inputs = keras.Input((12, 12, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 3, dtype=policy)(inputs))
+    transformer = PretrainedFeatureTransformer(model, preprocessing="rescale")
+    first = transformer.fit_transform(RGB)
+    misses = transformer.cache_info().misses
+    np.testing.assert_array_equal(transformer.fit_transform(RGB), first)
+    assert transformer.cache_info().misses == misses
+    assert first.dtype == np.float32
+
+
+def test_freezing_a_model_changes_no_key():
+    model = small_network()
+    first = features(model, RGB)
+    transformer = PretrainedFeatureTransformer(model, preprocessing="rescale")
+    misses = transformer.cache_info().misses
+    model.trainable = False
+    np.testing.assert_array_equal(transformer.fit_transform(RGB), first)
+    assert transformer.cache_info().misses == misses
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    path = tmp_path / "mine.keras"
+    path.write_bytes(b"no network")
+    with pytest.raises(BackboneError, match=r"mine\.keras"):
+        features(path, RGB)
 
 
 def test_a_users_model_is_copied_and_never_changed():

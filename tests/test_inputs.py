@@ -6,7 +6,11 @@ from PIL import Image
 from scipy.sparse import csr_array
 from sklearn.datasets import load_files
 
-from sktransfer import InvalidImagesError, PretrainedFeatureTransformer
+from sktransfer import (
+    InvalidImagesError,
+    InvalidImagesWarning,
+    PretrainedFeatureTransformer,
+)
 from sktransfer._inputs import check_images
 
 RNG = np.random.default_rng(0)
@@ -47,6 +51,8 @@ def test_all_ways_to_pass_files_give_the_same_features(folder):
         "polars DataFrame": pl.DataFrame({"path": names}),
         "load_files": load_files(folder, load_content=False, shuffle=False).filenames,
         "bytes": [path.read_bytes() for path in paths],
+        "bytearray": [bytearray(path.read_bytes()) for path in paths],
+        "rows of one": [[name] for name in names],
         "load_files with content": load_files(folder, shuffle=False).data,
         "PIL": images,
         "arrays": arrays,
@@ -119,6 +125,7 @@ def test_a_column_of_paths_has_a_name():
         ("cat.jpg", ValueError, r"pass \[X\]"),
         (b"\xff\xd8", ValueError, r"pass \[X\]"),
         ({"data": []}, TypeError, "filenames"),
+        (pd.DataFrame({"a": [0.5, 1]}), ValueError, "image_shape"),
         (pd.DataFrame({"a": ["x.jpg"], "b": ["y.jpg"]}), ValueError, "ColumnTransformer"),
         (pd.DataFrame({"a": ["x.jpg"], "b": [3]}), ValueError, "ColumnTransformer"),
         (np.zeros((3, 64)), ValueError, "image_shape"),
@@ -131,6 +138,9 @@ def test_a_column_of_paths_has_a_name():
         (np.zeros((2, 8, 8, 4)), ValueError, "4 channels"),
         (np.zeros((2, 8, 8, 3), complex), ValueError, "complex"),
         (np.zeros((2, 2, 8, 8, 3)), ValueError, "dim"),
+        (iter(["a.jpg"]), TypeError, r"list\(X\)"),
+        ({"a.jpg", "b.jpg"}, TypeError, r"list\(X\)"),
+        ({"a": "a.jpg"}.values(), TypeError, r"list\(X\)"),
         (csr_array(np.zeros((3, 64))), TypeError, "[Ss]parse"),
     ],
 )
@@ -147,6 +157,44 @@ def test_a_shape_that_does_not_fit_is_refused():
 def test_nan_pixels_are_named_by_row():
     X = np.zeros((5, 8, 8))
     X[[1, 3], 2, 2] = np.nan, np.inf
-    with pytest.raises(InvalidImagesError) as caught:
+    for way in (X, list(X)):
+        with pytest.raises(InvalidImagesError) as caught:
+            PretrainedFeatureTransformer("tiny").transform(way)
+        assert [row.row for row in caught.value.rows] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        [None],
+        pd.Series([np.nan, np.nan]),
+        pd.Series([pd.NA], dtype="string"),
+        pl.Series([None]),
+    ],
+    ids=["list", "Series", "strings", "polars"],
+)
+def test_missing_values_alone_are_rows_too(X):
+    transformer = PretrainedFeatureTransformer("tiny", on_error="nan", pooling="avg")
+    with pytest.warns(InvalidImagesWarning, match="row 0: is a missing value"):
+        assert np.isnan(transformer.transform(X)).all()
+
+
+def test_names_of_columns_are_forgotten_by_the_next_fit():
+    _, transformer = check(pd.DataFrame({"path": ["a.jpg"]}))
+    check_images(transformer, ["a.jpg"], reset=True)
+    assert not hasattr(transformer, "feature_names_in_")
+
+
+def test_numbers_from_0_to_1_under_a_wider_range_are_suspicious():
+    X = np.linspace(0, 1, 2 * 64).reshape(2, 8, 8)
+    with pytest.warns(UserWarning, match=r"input_range=\(0, 1\)"):
         check(X)
-    assert [row.row for row in caught.value.rows] == [1, 3]
+    with pytest.warns(UserWarning, match=r"input_range=\(0, 1\)"):
+        check(X.reshape(2, 64), image_shape=(8, 8))
+    check(X, input_range=(0, 1))
+
+
+@pytest.mark.parametrize("shape", [(16.0, 16.0), (256,), (8, 8, 4), (0, 8), (-2, 8)])
+def test_impossible_image_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match="image_shape"):
+        check(np.zeros((3, 256)), image_shape=shape)

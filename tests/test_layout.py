@@ -10,29 +10,52 @@ import sktransfer
 PACKAGE = Path(sktransfer.__file__).parent
 
 MAY_IMPORT = {
-    "__init__": {"_augmentation", "_cache", "_exceptions", "_transformer"},
+    "__init__": {
+        "_augmentation",
+        "_cache",
+        "_classifier",
+        "_exceptions",
+        "_transformer",
+    },
     "__main__": {"sktransfer"},
     "_transformer": {
         "_backbones",
         "_cache",
         "_exceptions",
         "_extraction",
-        "_frozen",
         "_inputs",
+        "_persistence",
     },
-    "_augmentation": set(),
+    "_classifier": {
+        "_augmentation",
+        "_backbones",
+        "_cache",
+        "_extraction",
+        "_facts",
+        "_inputs",
+        "_persistence",
+        "_suffix",
+        "_training",
+        "_unfreezing",
+    },
+    "_training": {"_frozen", "_persistence", "_suffix"},
+    "_suffix": {"_facts", "_frozen"},
+    "_persistence": {"_backbones", "_exceptions", "_frozen"},
+    "_unfreezing": {"_backbones", "_exceptions"},
     "_extraction": {"_cache", "_decoding", "_exceptions", "_facts"},
     "_facts": {"_backbones", "_decoding", "_exceptions", "_frozen"},
-    "_frozen": {"_backbones", "_exceptions", "_tiny"},
-    "_inputs": {"_decoding", "_exceptions"},
-    "_cache": {"_segments"},
+    "_frozen": {"_backbones", "_exceptions", "_fingerprint", "_tiny"},
+    "_inputs": {"_backbones", "_decoding"},
     "_backbones": {"_exceptions", "_tiny"},
+    "_cache": {"_segments"},
+    "_augmentation": set(),
     "_decoding": set(),
-    "_segments": set(),
     "_exceptions": set(),
+    "_fingerprint": set(),
+    "_segments": set(),
 }
 
-KERAS_LIVES_IN = {"_frozen"}
+KERAS_LIVES_IN = {"_frozen", "_suffix", "_training"}
 
 
 def imports_of(path):
@@ -55,7 +78,7 @@ def test_modules_import_only_what_is_below_them():
         assert ours <= MAY_IMPORT[path.stem], path.stem
 
 
-def test_only_one_module_imports_keras():
+def test_few_modules_import_keras():
     for path in PACKAGE.glob("*.py"):
         foreign = {name.split(".")[0] for name in imports_of(path)}
         if path.stem not in KERAS_LIVES_IN:
@@ -64,7 +87,7 @@ def test_only_one_module_imports_keras():
 
 def test_modules_stay_one_idea_long():
     for path in PACKAGE.glob("*.py"):
-        assert len(path.read_text().splitlines()) <= 420, path.stem
+        assert len(path.read_text().splitlines()) <= 500, path.stem
 
 
 def test_importing_the_package_imports_nothing_that_scikit_learn_does_not():

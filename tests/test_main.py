@@ -51,6 +51,7 @@ def test_a_folder_is_cross_validated_and_its_pipeline_saved(folder, tmp_path):
         (["{folder}", "--backbone", "vgg61"], "nearest: "),
         (["{folder}/six", "--backbone", "tiny"], "two or more sub-folders"),
         (["{folder}", "--backbone-params", "alpha"], "invalid"),
+        (["{folder}", "--output", "missing/x.joblib"], "no folder for"),
     ],
 )
 def test_mistakes_get_a_short_message(folder, arguments, message):

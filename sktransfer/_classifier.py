@@ -1,0 +1,505 @@
+"""`FineTunedConvNetClassifier`: augmented training and staged unfreezing."""
+
+import math
+import os
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d, compute_class_weight
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted
+
+from sktransfer._augmentation import ImageAugmentation
+from sktransfer._backbones import BackboneSpec
+from sktransfer._cache import FeatureCache
+from sktransfer._extraction import Extractor
+from sktransfer._facts import load_network
+from sktransfer._inputs import check_images
+from sktransfer._persistence import from_state, pack_backbone, to_state, unpack_backbone
+from sktransfer._unfreezing import cut_below, stages_of
+
+
+class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
+    """Classify images by a pretrained network whose top layers are trained along.
+
+    First a new head is trained on the frozen network, then, with a very low learning rate,
+    the head and the top layers of the network, in one or several stages; the weights of the
+    best epoch on held-out images are kept. The frozen part of the network runs once for each
+    view of an image, ever: its results are kept on disk as in `PretrainedFeatureTransformer`,
+    and shared by stages, folds, candidates and processes.
+
+    Parameters
+    ----------
+    backbone, weights, backbone_params, input_size, preprocessing, input_range, image_shape
+        The network and what it is given, as in `PretrainedFeatureTransformer`.
+
+    conv_filters : tuple of int, default=()
+        Head: a 3 × 3 convolution with relu for each.
+
+    pooling : {"avg", "max"} or None, default="avg"
+        Head: mean or maximum over all positions; None flattens.
+
+    hidden_units : tuple of int, default=()
+        Head: a dense layer with relu and dropout for each.
+
+    dropout : float, default=0.2
+        Head: fraction that is dropped after each hidden layer, or before the last layer if
+        there is none.
+
+    unfreeze : int, float, str or tuple of them, default=3
+        How much of the network is trained after the head. 0: nothing. An int: the top layers
+        that have a kernel, so many. A name: from that layer up, or from the first layer of
+        that block (``"block5"``). A float: a fraction of the layers that have kernels, from
+        the top. ``"all"``. A tuple: several stages. ``1`` is one layer, ``1.0`` is all.
+        BatchNorm layers stay as they are, wherever they are.
+
+    augmentation : ImageAugmentation, "default" or None, default="default"
+        How views of training images are drawn; ``"default"`` is ``ImageAugmentation()``.
+        Validation and prediction see unaltered images.
+
+    augmentation_views : int or None, default=8
+        Number of views of each image, used in turn over all epochs. None draws a new one
+        every epoch and keeps none in the cache.
+
+    head_epochs : int, default=20
+        Epochs of the head on the frozen network, at most.
+
+    fine_tune_epochs : int, default=10
+        Epochs of each stage of fine-tuning, at most.
+
+    head_learning_rate : float, default=1e-3
+        For the head.
+
+    fine_tune_learning_rate : float, default=1e-5
+        For the stages of fine-tuning.
+
+    optimizer : str, dict or keras.optimizers.Optimizer, default="rmsprop"
+        A name, or Keras' serialization, or an instance, which is copied. Each stage begins
+        with a fresh one, at the stage's learning rate.
+
+    batch_size : int, default=32
+        Images in a step of training.
+
+    validation_fraction : float, default=0.1
+        Share of the images, drawn by class and as many as there are classes at least, that
+        early stopping judges by.
+
+    early_stopping : bool, default=True
+        Stop a stage when the validation loss no longer improves, and keep the weights of the
+        best epoch of all stages. False trains on all images, through all epochs.
+
+    n_iter_no_change : int, default=5
+        Epochs without improvement before a stage is stopped.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of classes, in training and in validation.
+
+    cache_dir, n_jobs
+        As in `PretrainedFeatureTransformer`.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the validation set, the head's first weights, the order of images and dropout;
+        not the views, which have a seed of their own.
+
+    verbose : int, default=0
+        1 shows Keras' and the extraction's progress bars.
+
+    keras_callbacks : list of keras.callbacks.Callback or None, default=None
+        Copied for each stage; their model is the trained upper part of the network.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+
+    history_ : dict of list
+        One entry an epoch: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy`` and
+        ``stage`` (0 is the head's).
+
+    n_iter_ : int
+        Epochs run, over all stages.
+
+    best_epoch_ : int
+        The epoch, from 0 over all stages, whose weights are used.
+
+    n_features_in_ : int
+        As in `PretrainedFeatureTransformer`.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X; defined only when X has string column names.
+
+    References
+    ----------
+    Staged fine-tuning of pretrained networks: F. Chollet, "Deep Learning with Python", 2017,
+    section 5.3.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sktransfer import FineTunedConvNetClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> classifier = FineTunedConvNetClassifier(
+    ...     "tiny", image_shape=(8, 8), input_range=(0, 16), pooling=None, random_state=0
+    ... )
+    >>> classifier.fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.8
+    True
+    """
+
+    _parameter_constraints = {  # noqa: RUF012, as scikit-learn does
+        "backbone": "no_validation",  # BackboneSpec does, and knows Keras models
+        "weights": [str, os.PathLike, None],
+        "backbone_params": [dict, None],
+        "input_size": ["array-like", None],
+        "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
+        "input_range": ["array-like"],
+        "image_shape": ["array-like", None],
+        "conv_filters": ["array-like"],
+        "pooling": [StrOptions({"avg", "max"}), None],
+        "hidden_units": ["array-like"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "unfreeze": [Integral, Real, str, tuple, list],
+        "augmentation": [StrOptions({"default"}), ImageAugmentation, None],
+        "augmentation_views": [Interval(Integral, 1, None, closed="left"), None],
+        "head_epochs": [Interval(Integral, 1, None, closed="left")],
+        "fine_tune_epochs": [Interval(Integral, 0, None, closed="left")],
+        "head_learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "fine_tune_learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "optimizer": "no_validation",  # Keras does
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "early_stopping": ["boolean"],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "cache_dir": [str, os.PathLike, None],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "keras_callbacks": [list, None],
+    }
+
+    def __init__(
+        self,
+        backbone="vgg16",
+        *,
+        weights="pretrained",
+        backbone_params=None,
+        input_size=None,
+        preprocessing="backbone",
+        input_range=(0, 255),
+        image_shape=None,
+        conv_filters=(),
+        pooling="avg",
+        hidden_units=(),
+        dropout=0.2,
+        unfreeze=3,
+        augmentation="default",
+        augmentation_views=8,
+        head_epochs=20,
+        fine_tune_epochs=10,
+        head_learning_rate=1e-3,
+        fine_tune_learning_rate=1e-5,
+        optimizer="rmsprop",
+        batch_size=32,
+        validation_fraction=0.1,
+        early_stopping=True,
+        n_iter_no_change=5,
+        class_weight=None,
+        cache_dir="default",
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+        keras_callbacks=None,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.backbone_params = backbone_params
+        self.input_size = input_size
+        self.preprocessing = preprocessing
+        self.input_range = input_range
+        self.image_shape = image_shape
+        self.conv_filters = conv_filters
+        self.pooling = pooling
+        self.hidden_units = hidden_units
+        self.dropout = dropout
+        self.unfreeze = unfreeze
+        self.augmentation = augmentation
+        self.augmentation_views = augmentation_views
+        self.head_epochs = head_epochs
+        self.fine_tune_epochs = fine_tune_epochs
+        self.head_learning_rate = head_learning_rate
+        self.fine_tune_learning_rate = fine_tune_learning_rate
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.cache_dir = cache_dir
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.keras_callbacks = keras_callbacks
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+        """Train the head, then the stages of `unfreeze`.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+            As in `PretrainedFeatureTransformer.fit`.
+        y : array-like of shape (n_samples,)
+            Labels, numbers or text.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of images, in training and in validation.
+        X_val, y_val : like X and y, default=None
+            Images to judge by, instead of a share of X.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        InvalidImagesError
+            Rows of X are no readable images.
+        BackboneError
+            There is no such backbone, weights file, or layer to unfreeze.
+        ValueError
+            There is one class only, or there are too few images to hold some out.
+        """
+        from sktransfer._training import Fit
+
+        vars(self).pop("_fitted", None)  # a fit that fails leaves nothing of the last one
+        sources = check_images(self, X, reset=True)
+        codes, weights = self._check_targets(len(sources), y, sample_weight)
+        spec = self._spec()
+        network = load_network(spec)
+        stages = self._stages(network.facts)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        cuts = list(dict.fromkeys(stage.spec.cut for stage in stages))
+        extractor = self._extractor(spec, cuts)
+        train, validation = self._examples(
+            extractor, sources, codes, weights, seed, X_val, y_val
+        )
+        fit = Fit(extractor, network, self._training(seed))
+        fit.run(stages, train, validation)
+        self.history_ = dict(fit.history)
+        self.n_iter_ = len(self.history_["loss"])
+        self.best_epoch_ = fit.best_epoch
+        self._fitted = fit.fitted(spec)
+        return self
+
+    def predict(self, X):
+        """The most probable label of each image.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        scores = self.decision_function(X)
+        chosen = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
+        return self.classes_[chosen.astype(int)]
+
+    def predict_proba(self, X):
+        """The probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        scores = self.decision_function(X).astype(np.float64)
+        if scores.ndim == 1:
+            return np.column_stack([expit(-scores), expit(scores)])
+        return softmax(scores, axis=1)
+
+    def decision_function(self, X):
+        """The network's logits.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples,) for two classes, or (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        from sktransfer._training import predict_logits
+
+        sources = check_images(self, X, reset=False)
+        fitted = self._fitted
+        extractor = self._extractor(fitted.spec(), [tuple(fitted.suffix["cut"])])
+        images = extractor.identify(sources)
+        images.raise_if_bad()
+        logits = predict_logits(fitted, extractor, images, self.optimizer)
+        images.raise_if_bad()
+        return logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def cache_info(self):
+        """What the cache folder did so far, for this process.
+
+        Returns
+        -------
+        info : CacheInfo
+        """
+        return FeatureCache(self.cache_dir).info()
+
+    @property
+    def model_(self):
+        """The whole network as a new Keras model, from preprocessed pixels to logits."""
+        check_is_fitted(self)
+        from sktransfer._suffix import whole_model
+
+        return whole_model(self._fitted)
+
+    def _check_targets(self, n, y, sample_weight):
+        """Labels as integers, and a weight for each of n images."""
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the "
+                "target y is None."
+            )
+        y = _check_y(y, estimator=self)
+        check_classification_targets(y)
+        if len(y) != n:
+            raise ValueError(f"X has {n} images and y {len(y)} labels")
+        weights = _check_sample_weight(sample_weight, y, dtype=np.float32, copy=True)
+        if not weights.any():
+            raise ValueError("sample_weight is zero for every image")
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has one class only, {self.classes_[0]!r}; two are needed")
+        by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        return codes, weights * by_class[codes].astype(np.float32)
+
+    def _examples(self, extractor, sources, codes, weights, seed, X_val, y_val):
+        """What to train on, and what to judge by or None."""
+        from sktransfer._training import Examples
+
+        images = extractor.identify(sources)
+        images.raise_if_bad()
+        rows, held_out = np.arange(len(codes)), None
+        if X_val is not None:
+            others = extractor.identify(check_images(self, X_val, reset=False))
+            others.raise_if_bad()
+            known = self._encode(y_val, len(others))
+            ones = np.ones(len(known), dtype=np.float32)
+            validation = Examples(others, np.arange(len(known)), known, ones)
+        elif self.early_stopping:
+            share = math.ceil(self.validation_fraction * len(codes))
+            rows, held_out = train_test_split(
+                rows,
+                test_size=max(share, len(self.classes_)),
+                stratify=codes,
+                random_state=seed,
+            )
+            validation = Examples(images, held_out, codes[held_out], weights[held_out])
+        else:
+            validation = None
+        return Examples(images, rows, codes[rows], weights[rows]), validation
+
+    def _encode(self, y, n):
+        """Labels that are known from y, as integers."""
+        y = column_or_1d(y)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(y) != n or len(unknown):
+            raise ValueError(
+                f"X_val has {n} images and y_val {len(y)} labels, of which y does not know "
+                f"{list(unknown)}"
+            )
+        return np.searchsorted(self.classes_, y)
+
+    def _stages(self, facts):
+        """The stages of training, and the cuts they need."""
+        from sktransfer._suffix import Head, SuffixSpec
+        from sktransfer._training import Stage
+
+        head = Head(
+            tuple(int(n) for n in self.conv_filters),
+            self.pooling,
+            tuple(int(n) for n in self.hidden_units),
+            float(self.dropout),
+            1 if len(self.classes_) == 2 else len(self.classes_),
+        )
+        below_head = (facts["output"], head.cut_pooling)
+        stages = [
+            Stage(
+                SuffixSpec(below_head, None, head), self.head_epochs, self.head_learning_rate
+            )
+        ]
+        for first in stages_of(self.unfreeze, facts):
+            spec = SuffixSpec((cut_below(first, facts), None), first, head)
+            stages.append(Stage(spec, self.fine_tune_epochs, self.fine_tune_learning_rate))
+        return stages
+
+    def _training(self, seed):
+        from sktransfer._training import Training
+
+        return Training(
+            optimizer=self.optimizer,
+            batch_size=self.batch_size,
+            augmentation_views=self.augmentation_views,
+            augmented=self.augmentation is not None,
+            early_stopping=self.early_stopping,
+            n_iter_no_change=self.n_iter_no_change,
+            callbacks=self.keras_callbacks or [],
+            seed=seed,
+            verbose=int(self.verbose),
+        )
+
+    def _extractor(self, spec, cuts):
+        augmentation = self.augmentation
+        return Extractor(
+            spec,
+            cuts,
+            augmentation=ImageAugmentation() if augmentation == "default" else augmentation,
+            cache_dir=self.cache_dir,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+        )
+
+    def _spec(self):
+        return BackboneSpec(
+            backbone=self.backbone,
+            weights=self.weights,
+            params=self.backbone_params or {},
+            input_size=self.input_size,
+            preprocessing=self.preprocessing,
+            input_range=tuple(self.input_range),
+        )
+
+    def __getstate__(self):
+        state = pack_backbone(dict(super().__getstate__()))
+        if "_fitted" in state:
+            state["_fitted"] = to_state(state["_fitted"])
+        return state
+
+    def __setstate__(self, state):
+        state = unpack_backbone(dict(state))
+        if "_fitted" in state:
+            state["_fitted"] = from_state(state["_fitted"])
+        super().__setstate__(state)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_fitted")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = self.image_shape is not None
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        return tags

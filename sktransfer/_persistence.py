@@ -1,0 +1,143 @@
+"""A fitted network as plain values and arrays, and the checks when it comes back."""
+
+import hashlib
+import importlib.metadata
+import json
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from sktransfer._backbones import BackboneSpec, PackedNetwork, is_keras_model
+from sktransfer._exceptions import InvalidStateError, VersionWarning
+
+FORMAT = 1  # of the state: raised when it changes its meaning
+LIBRARIES = ("sktransfer", "keras", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """All that predictions need, without a Keras object.
+
+    Attributes
+    ----------
+    base : PackedNetwork
+        The network as it was before training.
+    weights : dict
+        What training made: ``base``, arrays by position of the layer, and ``head``.
+    suffix : dict
+        ``cut``, ``first_trainable`` and ``head``, as in `SuffixSpec`.
+    preprocessing, input_size, input_range
+        As in `BackboneSpec`.
+    """
+
+    base: PackedNetwork
+    weights: dict
+    suffix: dict
+    preprocessing: object
+    input_size: tuple
+    input_range: tuple
+
+    def spec(self):
+        """The base as other modules ask for it."""
+        return BackboneSpec(
+            backbone=self.base,
+            weights="pretrained",
+            params={},
+            input_size=self.input_size,
+            preprocessing=self.preprocessing,
+            input_range=self.input_range,
+        )
+
+
+def to_state(fitted):
+    """A fitted network as a dict of plain values and arrays, with versions and hashes."""
+    arrays = {f"network/{i}": array for i, array in enumerate(fitted.base.weights)}
+    for position, layer in fitted.weights["base"].items():
+        arrays |= {f"base/{position}/{i}": array for i, array in enumerate(layer)}
+    arrays |= {f"head/{i}": array for i, array in enumerate(fitted.weights["head"])}
+    return {
+        "format": FORMAT,
+        "versions": _versions(),
+        "config": fitted.base.config,
+        "suffix": fitted.suffix,
+        "preprocessing": fitted.preprocessing,
+        "input_size": fitted.input_size,
+        "input_range": fitted.input_range,
+        "arrays": arrays,
+        "sha256": {name: _sha256(array) for name, array in arrays.items()},
+    }
+
+
+def from_state(state):
+    """The fitted network of a state.
+
+    Raises
+    ------
+    InvalidStateError
+        The state is of another format, or an array is not what was stored.
+    """
+    if state.get("format") != FORMAT:
+        raise InvalidStateError(
+            f"the model was stored in format {state.get('format')!r}, and this sktransfer "
+            f"reads format {FORMAT}: load it with sktransfer "
+            f"{state.get('versions', {}).get('sktransfer', 'of that time')}"
+        )
+    arrays = state["arrays"]
+    if arrays.keys() != state["sha256"].keys():
+        raise InvalidStateError("arrays of the stored model are missing")
+    for name, array in arrays.items():
+        if _sha256(array) != state["sha256"][name]:
+            raise InvalidStateError(f"the array {name!r} of the stored model was changed")
+    _warn_of_other_versions(state["versions"])
+    base = {}
+    for name, array in arrays.items():
+        if name.startswith("base/"):
+            base.setdefault(int(name.split("/")[1]), []).append(array)
+    return FittedNetwork(
+        PackedNetwork(state["config"], _in_order(arrays, "network/")),
+        {"base": base, "head": _in_order(arrays, "head/")},
+        state["suffix"],
+        state["preprocessing"],
+        state["input_size"],
+        state["input_range"],
+    )
+
+
+def pack_backbone(state):
+    """An estimator's state with a Keras model in it as plain values."""
+    if not is_keras_model(state["backbone"]):
+        return state
+    from sktransfer._frozen import pack
+
+    return {**state, "backbone": pack(state["backbone"])}
+
+
+def unpack_backbone(state):
+    """An estimator's state with its Keras model back again."""
+    if not isinstance(state["backbone"], PackedNetwork):
+        return state
+    from sktransfer._frozen import unpack
+
+    return {**state, "backbone": unpack(state["backbone"])}
+
+
+def _in_order(arrays, prefix):
+    return [array for name, array in arrays.items() if name.startswith(prefix)]
+
+
+def _versions():
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def _warn_of_other_versions(stored):
+    now = _versions()
+    other = [f"{k} {v} (now {now.get(k)})" for k, v in stored.items() if now.get(k) != v]
+    if other:
+        message = f"the model was stored with {', '.join(other)}; predictions may differ"
+        warnings.warn(message, VersionWarning, stacklevel=3)
+
+
+def _sha256(array):
+    header = json.dumps([array.dtype.str, array.shape])
+    return hashlib.sha256(header.encode() + np.ascontiguousarray(array).tobytes()).hexdigest()

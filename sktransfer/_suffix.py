@@ -1,0 +1,239 @@
+"""The part of a network above a cut, copied so that it can be trained, and the head on it."""
+
+import json
+import threading
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+
+import keras
+import numpy as np
+
+from sktransfer._facts import row_shape
+from sktransfer._frozen import plain_settings, unpack
+
+MAX_COMPILED = 8
+PREDICT_BATCH = 32  # constant and padded, so that company changes no bit of a prediction
+
+_lock = threading.RLock()
+_compiled = OrderedDict()  # what a suffix is made of → CompiledSuffix
+
+
+@dataclass(frozen=True)
+class Head:
+    """The layers on top of the base, as `FineTunedConvNetClassifier` describes them."""
+
+    conv_filters: tuple
+    pooling: str | None
+    hidden_units: tuple
+    dropout: float
+    n_outputs: int
+
+    @property
+    def cut_pooling(self):
+        """The pooling that rows below the head have behind them already."""
+        return None if self.conv_filters else self.pooling
+
+    def layers(self, pooled):
+        """Fresh Keras layers; without the pooling if the rows are pooled."""
+        for filters in self.conv_filters:
+            yield keras.layers.Conv2D(filters, 3, padding="same", activation="relu")
+        if self.pooling is None:
+            yield keras.layers.Flatten()
+        elif not pooled:
+            kinds = {"avg": "GlobalAveragePooling2D", "max": "GlobalMaxPooling2D"}
+            yield getattr(keras.layers, kinds[self.pooling])()
+        for units in self.hidden_units:
+            yield keras.layers.Dense(units, activation="relu")
+            yield keras.layers.Dropout(self.dropout)
+        if not self.hidden_units:
+            yield keras.layers.Dropout(self.dropout)
+        yield keras.layers.Dense(self.n_outputs)
+
+
+@dataclass(frozen=True)
+class SuffixSpec:
+    """A suffix: where it begins, what of it is trained, and the head.
+
+    Attributes
+    ----------
+    cut : (int, str or None)
+        Position of the layer whose rows it takes, and their pooling.
+    first_trainable : int or None
+        Position of the lowest layer that is trained; None trains the head alone.
+    head : Head
+    """
+
+    cut: tuple
+    first_trainable: int | None
+    head: Head
+
+    @classmethod
+    def from_plain(cls, values):
+        """From what `dataclasses.asdict` makes of it."""
+        head = Head(**values["head"])
+        return cls(tuple(values["cut"]), values["first_trainable"], head)
+
+
+class CompiledSuffix:
+    """A suffix compiled for training once, and used by one fit after the other.
+
+    Building and compiling a Keras model anew for each fit leaks memory and traces anew.
+    """
+
+    def __init__(self, network, spec, optimizer):
+        self.lock = threading.RLock()
+        position, pooling = spec.cut
+        with plain_settings():
+            if position == network.facts["output"]:
+                x = inputs = keras.Input(row_shape(network.facts, position, pooling))
+                self._base = {}
+            else:
+                copy, self._base = network.copy_above(position)
+                inputs, x = copy.inputs[0], copy.outputs[0]
+            self._head = list(spec.head.layers(pooled=pooling is not None))
+            for layer in self._head:
+                x = layer(x)
+            self.model = keras.Model(inputs, x)
+            for i, layer in self._base.items():
+                frozen = spec.first_trainable is None or i < spec.first_trainable
+                _freeze(layer, everything=frozen)
+            self.model.compile(
+                optimizer=_optimizer(optimizer),
+                loss=_loss(spec.head.n_outputs),
+                weighted_metrics=[_accuracy(spec.head.n_outputs)],
+            )
+        self.model.optimizer.build(self.model.trainable_variables)
+        self._fresh_optimizer = [np.array(_value(v)) for v in self.model.optimizer.variables]
+        self._original = {i: layer.get_weights() for i, layer in self._base.items()}
+
+    def reset(self, weights, learning_rate=1e-3, seed=0):
+        """As if built anew, with these weights; `get_weights` says what they are."""
+        for i, layer in self._base.items():
+            layer.set_weights(weights["base"].get(i, self._original[i]))
+        arrays = iter(weights["head"])
+        for layer in self._head:
+            for variable in layer.weights:
+                variable.assign(next(arrays))
+        for variable, value in zip(
+            self.model.optimizer.variables, self._fresh_optimizer, strict=True
+        ):
+            variable.assign(value)
+        self.model.optimizer.learning_rate = learning_rate
+        for i, layer in enumerate(self._head):
+            if isinstance(layer, keras.layers.Dropout) and layer.rate:
+                layer.seed_generator.state.assign(np.array([seed, i], dtype=np.uint32))
+
+    def get_weights(self):
+        """Arrays of the layers that are trained: ``base``, by position, and ``head``."""
+        return {
+            "base": {
+                i: [np.array(_value(w)) for w in layer.weights]
+                for i, layer in self._base.items()
+                if layer.trainable_variables
+            },
+            "head": [np.array(_value(w)) for layer in self._head for w in layer.weights],
+        }
+
+    def head_shapes(self):
+        """The shapes of the head's weights."""
+        return [tuple(w.shape) for layer in self._head for w in layer.weights]
+
+    def logits(self, rows):
+        """The network's output for at most `PREDICT_BATCH` rows."""
+        padded = np.zeros((PREDICT_BATCH, *rows.shape[1:]), dtype=np.float32)
+        padded[: len(rows)] = rows
+        return self.model.predict_on_batch(padded)[: len(rows)]
+
+
+def compiled(network, spec, optimizer):
+    """The compiled suffix of that kind, from memory or built."""
+    key = json.dumps(
+        [network.facts["fingerprint"], asdict(spec), _optimizer_config(optimizer)],
+        sort_keys=True,
+        default=str,
+    )
+    with _lock:
+        if key not in _compiled:
+            _compiled[key] = CompiledSuffix(network, spec, optimizer)
+            if len(_compiled) > MAX_COMPILED:
+                _compiled.popitem(last=False)
+        _compiled.move_to_end(key)
+        return _compiled[key]
+
+
+def discard(suffix):
+    """Forget a compiled suffix that was left in the middle of something."""
+    with _lock:
+        for key in [key for key, known in _compiled.items() if known is suffix]:
+            del _compiled[key]
+
+
+def whole_model(fitted):
+    """A fitted network as one new Keras model, from preprocessed pixels to logits."""
+    base = unpack(fitted.base)
+    operations = list(base.operations)
+    for position, arrays in fitted.weights["base"].items():
+        operations[position].set_weights(arrays)
+    x = base.outputs[0]
+    with plain_settings():
+        layers = list(SuffixSpec.from_plain(fitted.suffix).head.layers(pooled=False))
+        for layer in layers:
+            x = layer(x)
+        model = keras.Model(base.inputs[0], x)
+    variables = [variable for layer in layers for variable in layer.weights]
+    for variable, array in zip(variables, fitted.weights["head"], strict=True):
+        variable.assign(array)
+    return model
+
+
+def initial_head(shapes, rng):
+    """Weights of a new head: kernels uniform after Glorot and Bengio (2010), biases zero."""
+    weights = []
+    for shape in shapes:
+        if len(shape) == 1:
+            weights.append(np.zeros(shape, dtype=np.float32))
+        else:
+            receptive = int(np.prod(shape[:-2]))
+            limit = np.sqrt(6 / (receptive * (shape[-2] + shape[-1])))
+            weights.append(rng.uniform(-limit, limit, shape).astype(np.float32))
+    return weights
+
+
+def _freeze(layer, everything):
+    """Freeze a layer, or only what BatchNorm there is in it."""
+    if everything:
+        layer.trainable = False
+    for part in layer._flatten_layers():
+        if isinstance(part, keras.layers.BatchNormalization):
+            part.trainable = False
+
+
+def _optimizer_config(optimizer):
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        return keras.optimizers.serialize(optimizer)
+    return optimizer
+
+
+def _optimizer(optimizer):
+    """A new optimizer: the learning rate is the stage's, and set at each reset."""
+    config = _optimizer_config(optimizer)
+    if isinstance(config, str):
+        return keras.optimizers.get(config)
+    settings = {**config["config"], "learning_rate": 1e-3}
+    return keras.optimizers.deserialize({**config, "config": settings})
+
+
+def _loss(n_outputs):
+    if n_outputs == 1:
+        return keras.losses.BinaryCrossentropy(from_logits=True)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _accuracy(n_outputs):
+    if n_outputs == 1:
+        return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+
+
+def _value(variable):
+    return keras.ops.convert_to_numpy(variable)

@@ -1,0 +1,462 @@
+import copy
+import os
+import pickle
+import random
+import subprocess
+import sys
+
+import joblib
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import VotingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from test_backbones import spec
+
+from sktransfer import (
+    BackboneError,
+    FineTunedConvNetClassifier,
+    ImageAugmentation,
+    InvalidImagesError,
+    InvalidStateError,
+    PretrainedFeatureTransformer,
+    VersionWarning,
+)
+from sktransfer._frozen import load
+
+
+def classifier(**parameters):
+    defaults = {
+        "input_range": (0, 16),
+        "pooling": None,
+        "head_epochs": 3,
+        "fine_tune_epochs": 2,
+        "augmentation_views": 2,
+        "random_state": 0,
+    }
+    return FineTunedConvNetClassifier("tiny", **{**defaults, **parameters})
+
+
+@pytest.fixture(scope="module")
+def sevens(digits):
+    """80 images of five classes to train on, 40 to test."""
+    X, y = digits
+    chosen = np.flatnonzero(y >= 5)[:120]
+    return X[chosen[:80]], y[chosen[:80]], X[chosen[80:]], y[chosen[80:]]
+
+
+def test_strings_numbers_and_two_classes(sevens):
+    X, y, X_test, _ = sevens
+    names = np.array(["five", "six", "seven", "eight", "nine"])
+    for labels in (y, names[y - 5], y == 7):
+        fitted = classifier().fit(X, labels)
+        np.testing.assert_array_equal(fitted.classes_, np.unique(labels))
+        probabilities = fitted.predict_proba(X_test)
+        assert probabilities.shape == (40, len(fitted.classes_))
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+        predicted = fitted.predict(X_test)
+        np.testing.assert_array_equal(fitted.classes_[probabilities.argmax(axis=1)], predicted)
+        assert fitted.decision_function(X_test).shape == (
+            (40,) if len(fitted.classes_) == 2 else probabilities.shape
+        )
+
+
+def test_fine_tuning_learns(sevens):
+    X, y, X_test, y_test = sevens
+    fitted = classifier(head_epochs=20, fine_tune_epochs=5, fine_tune_learning_rate=1e-4)
+    assert fitted.fit(X, y).score(X_test, y_test) > 0.9
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"pooling": "avg"},
+        {"pooling": "max", "hidden_units": (8,)},
+        {"pooling": None, "hidden_units": (16,), "dropout": 0.5},
+        {"pooling": None, "hidden_units": (16, 8), "conv_filters": (4,)},
+    ],
+)
+def test_heads(sevens, head):
+    X, y, _, _ = sevens
+    fitted = classifier(unfreeze=1, **head).fit(X, y)
+    model = fitted.model_
+    kinds = [type(layer).__name__ for layer in model.layers if layer.name[:5] != "block"]
+    assert kinds.count("Conv2D") == len(head.get("conv_filters", ()))
+    assert kinds.count("Dense") == 1 + len(head.get("hidden_units", ()))
+    same_size = classifier(unfreeze=1, **head).fit(X, y)
+    np.testing.assert_array_equal(
+        same_size.decision_function(X[:8]), fitted.decision_function(X[:8])
+    )
+
+
+def test_the_whole_model_computes_what_is_predicted(sevens):
+    from sktransfer._decoding import decode
+
+    X, y, X_test, _ = sevens
+    for unfreeze in (0, 3):
+        fitted = classifier(unfreeze=unfreeze, fine_tune_learning_rate=1e-3).fit(X, y)
+        pixels = np.stack([decode(x, (32, 32), (0, 16)) for x in X_test]) / 127.5 - 1
+        expected = fitted.model_.predict(pixels, verbose=0)
+        np.testing.assert_allclose(fitted.decision_function(X_test), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("unfreeze", [0, 1, "block2", (1, 3), "all"])
+def test_frozen_means_frozen_and_the_source_is_untouched(sevens, unfreeze):
+    X, y, X_test, _ = sevens
+    transformer = PretrainedFeatureTransformer("tiny", input_range=(0, 16))
+    before = transformer.fit_transform(X_test)
+    fitted = classifier(
+        unfreeze=unfreeze, fine_tune_learning_rate=1e-3, early_stopping=False
+    ).fit(X, y)
+    source = {layer.name: layer.get_weights() for layer in load(spec("tiny"))._model.layers}
+    trained = {layer.name: layer.get_weights() for layer in fitted.model_.layers}
+    first = {0: "none", 1: "block3_conv2", "block2": "block2_conv1", "all": "block1_conv1"}
+    first = first.get(unfreeze, "block2_conv2")
+    convolutions = [name for name in source if "conv" in name]
+    free = convolutions[convolutions.index(first) :] if first in convolutions else []
+    for name in convolutions:
+        same = all(
+            np.array_equal(a, b) for a, b in zip(source[name], trained[name], strict=True)
+        )
+        assert same == (name not in free), name
+    again = PretrainedFeatureTransformer("tiny", input_range=(0, 16), cache_dir=None)
+    np.testing.assert_array_equal(again.fit_transform(X_test), before)
+
+
+def test_batch_normalization_stays_as_it_is(sevens, tmp_path):
+    X, y, _, _ = sevens
+    inputs = keras.Input((16, 16, 3))
+    hidden = keras.layers.Conv2D(8, 3, activation="relu", name="low")(inputs)
+    hidden = keras.layers.BatchNormalization(name="norm")(hidden)
+    hidden = keras.layers.Conv2D(8, 3, activation="relu", name="high")(hidden)
+    keras.Model(inputs, hidden).save(tmp_path / "mine.keras")
+    source = keras.saving.load_model(tmp_path / "mine.keras")
+    fitted = FineTunedConvNetClassifier(
+        tmp_path / "mine.keras",
+        preprocessing="rescale",
+        input_range=(0, 16),
+        unfreeze="all",
+        head_epochs=1,
+        fine_tune_epochs=2,
+        fine_tune_learning_rate=1e-2,
+        early_stopping=False,
+        random_state=0,
+    ).fit(X, y)
+    for a, b in zip(
+        source.get_layer("norm").get_weights(),
+        fitted.model_.get_layer("norm").get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(
+        source.get_layer("low").get_weights()[0],
+        fitted.model_.get_layer("low").get_weights()[0],
+    )
+
+
+def test_training_on_rows_is_training_the_whole_network(sevens):
+    """Plain Keras, the same data, batches and first head: the same probabilities."""
+    from sktransfer._decoding import decode
+    from sktransfer._suffix import initial_head
+
+    X, y, X_test, _ = sevens
+    fitted = classifier(
+        unfreeze=3, augmentation=None, dropout=0.0, early_stopping=False, head_epochs=1
+    ).fit(X, y)
+    pixels, test = (
+        np.stack([decode(x, (32, 32), (0, 16)) for x in images]) / 127.5 - 1
+        for images in (X, X_test)
+    )
+    base = keras.models.clone_model(load(spec("tiny"))._model)
+    base.set_weights(load(spec("tiny"))._model.get_weights())
+    dense = keras.layers.Dense(5)
+    model = keras.Model(base.inputs, dense(keras.layers.Flatten()(base.outputs[0])))
+    seed = int(np.random.RandomState(0).randint(2**31 - 1))
+    dense.set_weights(initial_head([(768, 5), (5,)], np.random.default_rng([seed, 0])))
+    done = 0
+    for epochs, rate, first in ((1, 1e-3, None), (2, 1e-5, "block2_conv2")):
+        free = first is None
+        for layer in base.layers:
+            free = layer.name == first or (free and first is not None)
+            layer.trainable = free
+        model.compile(
+            keras.optimizers.RMSprop(rate),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        for _ in range(epochs):
+            order = np.random.default_rng([seed, 1, done]).permutation(len(y))
+            for start in range(0, len(y), 32):
+                chosen = order[start : start + 32]
+                model.train_on_batch(pixels[chosen], (y - 5)[chosen])
+            done += 1
+    logits = model.predict(test, verbose=0)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(fitted.predict_proba(X_test), expected, atol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_bits_alone_or_in_a_search(sevens):
+    X, y, X_test, _ = sevens
+    alone = classifier().fit(X, y).decision_function(X_test)
+    search = GridSearchCV(classifier(), {"unfreeze": [3, 1]}, cv=2).fit(X, y)
+    again = classifier().fit(X, y).decision_function(X_test)
+    np.testing.assert_array_equal(alone, again)
+    best = search.best_estimator_.decision_function(X_test)
+    direct = classifier(**search.best_params_).fit(X, y).decision_function(X_test)
+    np.testing.assert_array_equal(best, direct)
+    other = classifier(random_state=1).fit(X, y).decision_function(X_test)
+    assert not np.array_equal(alone, other)
+
+
+def test_a_fit_leaves_no_trace_in_global_state(sevens):
+    X, y, _, _ = sevens
+    random.seed(3)
+    before = (
+        random.getstate(),
+        np.random.get_state(legacy=False),  # noqa: NPY002
+        keras.config.dtype_policy().name,
+    )
+    classifier().fit(X, y)
+    assert random.getstate() == before[0]
+    np.testing.assert_equal(np.random.get_state(legacy=False), before[1])  # noqa: NPY002
+    assert keras.config.dtype_policy().name == before[2]
+
+
+def test_each_view_goes_through_the_prefix_once(sevens):
+    X, y, _, _ = sevens
+    misses = classifier().cache_info().misses
+    GridSearchCV(classifier(early_stopping=False), {"unfreeze": [0, 1, 3]}, cv=3).fit(X, y)
+    # 80 images in 2 augmented views and, to be predicted, unaltered; for each cut anew.
+    assert classifier().cache_info().misses - misses <= 80 * 3 * 3
+    misses = classifier().cache_info().misses
+    classifier(early_stopping=False).fit(X, y)
+    assert classifier().cache_info().misses == misses
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"augmentation": None},
+        {"augmentation_views": None},
+        {"cache_dir": None},
+        {"augmentation": ImageAugmentation(horizontal_flip=False)},
+    ],
+)
+def test_views_may_be_none_fresh_or_not_kept(sevens, parameters):
+    X, y, X_test, y_test = sevens
+    assert classifier(head_epochs=15, **parameters).fit(X, y).score(X_test, y_test) > 0.8
+
+
+def test_not_keeping_rows_changes_no_bit(sevens):
+    X, y, X_test, _ = sevens
+    kept = classifier().fit(X, y).decision_function(X_test)
+    not_kept = classifier(cache_dir=None).fit(X, y).decision_function(X_test)
+    np.testing.assert_array_equal(kept, not_kept)
+
+
+def test_history_and_early_stopping(sevens):
+    X, y, _, _ = sevens
+    fitted = classifier(unfreeze=(1, 3)).fit(X, y)
+    history = fitted.history_
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy", "stage"}
+    assert history["stage"] == [0] * 3 + [1] * 2 + [2] * 2
+    assert fitted.n_iter_ == 7
+    assert fitted.best_epoch_ == np.argmin(history["val_loss"])
+    spoiled = classifier(fine_tune_learning_rate=0.1, n_iter_no_change=1).fit(X, y)
+    assert spoiled.history_["stage"].count(1) == 1
+    assert spoiled.best_epoch_ < 3
+    patient = classifier(early_stopping=False).fit(X, y)
+    assert "val_loss" not in patient.history_
+    assert patient.best_epoch_ == patient.n_iter_ - 1 == 4
+
+
+def test_validation_images_of_ones_own(sevens):
+    X, y, X_val, y_val = sevens
+    fitted = classifier().fit(X, y, X_val=X_val, y_val=y_val)
+    logits = fitted.decision_function(X_val)
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(40), y_val - 5]
+    best = fitted.history_["val_loss"][fitted.best_epoch_]
+    assert losses.mean() == pytest.approx(best, rel=1e-4)
+    with pytest.raises(ValueError, match="does not know"):
+        classifier().fit(X, y, X_val=X_val, y_val=y_val + 1)
+
+
+def test_weights_of_classes_and_images(sevens):
+    X, y, X_test, _ = sevens
+    target = y == 7
+    plain = classifier().fit(X, target).predict_proba(X_test)[:, 1]
+    by_class = classifier(class_weight={False: 1, True: 20}).fit(X, target)
+    weights = np.where(target, 20.0, 1.0)
+    by_image = classifier().fit(X, target, sample_weight=weights)
+    assert by_class.predict_proba(X_test)[:, 1].mean() > plain.mean()
+    np.testing.assert_allclose(
+        by_image.predict_proba(X_test), by_class.predict_proba(X_test), rtol=1e-5
+    )
+    balanced = classifier(class_weight="balanced").fit(X, target).predict_proba(X_test)[:, 1]
+    assert balanced.mean() > plain.mean()
+
+
+def test_searches_and_meta_estimators(sevens):
+    X, y, X_test, _ = sevens
+    grid = {"unfreeze": [0, 1, 3, "block2_conv1", (1, 3)]}
+    search = GridSearchCV(classifier(head_epochs=2, fine_tune_epochs=1), grid, cv=2).fit(X, y)
+    assert len(search.cv_results_["params"]) == 5
+    grid = {"augmentation__rotation_range": [0, 20]}
+    quick = {"head_epochs": 2, "unfreeze": 0}
+    augmented = classifier(augmentation=ImageAugmentation(), **quick)
+    assert GridSearchCV(augmented, grid, cv=2).fit(X, y).best_score_ > 0.2
+    calibrated = CalibratedClassifierCV(classifier(**quick), cv=2).fit(X, y)
+    assert calibrated.predict_proba(X_test).shape == (40, 5)
+    forms = X.reshape(80, 64), {"image_shape": (8, 8)}
+    voting = VotingClassifier(
+        [
+            ("net", classifier(**quick, **forms[1])),
+            ("pixels", LogisticRegression(max_iter=2000)),
+        ],
+        voting="soft",
+    )
+    assert voting.fit(forms[0], y).predict(X_test.reshape(40, 64)).shape == (40,)
+    assert cross_val_predict(classifier(**quick), X, y, cv=2, n_jobs=2).shape == (80,)
+
+
+def test_callbacks_are_copied_and_see_the_suffix(sevens):
+    X, y, _, _ = sevens
+
+    class Count(keras.callbacks.Callback):
+        epochs = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            type(self).epochs += 1
+            assert "block1_conv1" not in {layer.name for layer in self.model.layers}
+
+    callback = Count()
+    fitted = classifier(keras_callbacks=[callback]).fit(X, y)
+    assert Count.epochs == fitted.n_iter_
+    assert callback.model is None
+
+
+def test_optimizers_by_name_configuration_and_instance(sevens):
+    X, y, X_test, _ = sevens
+    sgd = keras.optimizers.SGD(0.5, momentum=0.9)
+    before = copy.deepcopy(sgd.get_config())
+    by_instance = classifier(optimizer=sgd).fit(X, y).decision_function(X_test)
+    config = keras.optimizers.serialize(sgd)
+    by_config = classifier(optimizer=config).fit(X, y).decision_function(X_test)
+    np.testing.assert_array_equal(by_instance, by_config)
+    assert sgd.get_config() == before
+    assert not sgd.built
+
+
+def test_what_cannot_be_learned_is_refused_before_training(sevens):
+    X, y, _, _ = sevens
+    misses = classifier().cache_info().misses
+    for parameters, labels, error, message in (
+        ({}, np.zeros(80), ValueError, "one class"),
+        ({}, np.where(y == 5, np.nan, y), ValueError, "NaN"),
+        ({}, np.where(np.arange(80) == 0, 99, y), ValueError, "least populated"),
+        ({}, y[:10], ValueError, "80 images and y 10"),
+        ({"unfreeze": 9}, y, BackboneError, "6 layers with kernels"),
+        ({"unfreeze": "block4"}, y, BackboneError, "nearest"),
+        ({"augmentation_views": 0}, y, ValueError, "augmentation_views"),
+    ):
+        with pytest.raises(error, match=message):
+            classifier(**parameters).fit(X, labels)
+    with pytest.raises(InvalidImagesError, match="row 1"):
+        classifier().fit([X[0], "missing.png"], [0, 1])
+    assert classifier().cache_info().misses == misses
+
+
+def test_an_interrupted_fit_leaves_the_process_usable(sevens):
+    X, y, X_test, _ = sevens
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    expected = classifier().fit(X, y).decision_function(X_test)
+    interrupted = classifier(keras_callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit(X, y)
+    with pytest.raises(ValueError, match="not fitted"):
+        interrupted.predict(X_test)
+    np.testing.assert_array_equal(classifier().fit(X, y).decision_function(X_test), expected)
+
+
+def test_a_stored_model_needs_neither_network_nor_weights(sevens, tmp_path):
+    X, y, X_test, _ = sevens
+    fitted = classifier(unfreeze=3, fine_tune_learning_rate=1e-3).fit(X, y)
+    expected = fitted.predict_proba(X_test)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    np.save(tmp_path / "X.npy", X_test)
+    code = """
+import sys, joblib, numpy as np
+folder = sys.argv[1]
+model = joblib.load(folder + "/model.joblib")
+import sktransfer._frozen
+sktransfer._frozen._build_tiny = None  # the package's own weights are out of reach
+np.save(folder + "/probabilities.npy", model.predict_proba(np.load(folder + "/X.npy")))
+"""
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path / "nothing")}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)
+    np.testing.assert_array_equal(np.load(tmp_path / "probabilities.npy"), expected)
+
+
+def test_the_state_is_plain_and_checked(sevens):
+    X, y, X_test, _ = sevens
+    fitted = classifier().fit(X, y)
+    state = fitted.__getstate__()["_fitted"]
+
+    def kinds(value):
+        if isinstance(value, dict):
+            return set().union(*(kinds(v) for v in value.values()))
+        if isinstance(value, (list, tuple)):
+            return set().union(*map(kinds, value))
+        return {type(value)}
+
+    assert kinds(state) <= {str, int, float, bool, np.ndarray, type(None)}
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(fitted)).predict(X_test), fitted.predict(X_test)
+    )
+
+    def loaded(change):
+        changed = copy.deepcopy(fitted.__getstate__())
+        change(changed["_fitted"])
+        classifier().__setstate__(changed)
+
+    with pytest.raises(InvalidStateError, match="head/0"):
+        loaded(lambda state: state["arrays"]["head/0"].__setitem__((0, 0), 7.0))
+    with pytest.raises(InvalidStateError, match="missing"):
+        loaded(lambda state: state["arrays"].pop("head/1"))
+    with pytest.raises(InvalidStateError, match="format 99"):
+        loaded(lambda state: state.update(format=99))
+    with pytest.warns(VersionWarning, match="keras 2.0"):
+        loaded(lambda state: state["versions"].update(keras="2.0"))
+
+
+def test_a_column_of_a_data_frame(sevens, tmp_path):
+    from PIL import Image
+
+    X, y, _, _ = sevens
+    paths = []
+    for i, image in enumerate(X[:40]):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray((image * 15).astype(np.uint8)).save(paths[-1])
+    frame = pd.DataFrame({"path": paths})
+    fitted = classifier(unfreeze=0).fit(frame, y[:40])
+    assert list(fitted.feature_names_in_) == ["path"]
+    assert fitted.predict(frame).shape == (40,)
+
+
+def test_twenty_fits_do_not_leak(sevens):
+    import psutil
+
+    X, y, _, _ = sevens
+    process = psutil.Process()
+    for seed in range(3):
+        classifier(random_state=seed).fit(X, y)
+    before = process.memory_info().rss
+    for seed in range(20):
+        classifier(random_state=seed).fit(X, y)
+    assert process.memory_info().rss - before < 150e6
