@@ -31,7 +31,7 @@ class PretrainedFeatureTransformer(
     then on, by any fold, candidate, process or session. Follow it with any classifier.
 
     The transformer is stateless: `fit` learns nothing but shapes, and `transform` works
-    without it.
+    without it (but for `set_output`, which needs the names that shapes give).
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ class PretrainedFeatureTransformer(
     preprocessing : {"backbone", "rescale"}, callable or None, default="backbone"
         ``"backbone"`` is what the family was trained with, ``"rescale"`` divides by 255,
         None leaves pixels from 0 to 255. A function takes and returns a float32 array of
-        shape (n, height, width, 3); to be cached, it needs an attribute ``cache_token``, a
+        shape (n, height, width, 3), image by image: what else is in the array is arbitrary.
+        To be cached, it needs an attribute ``cache_token``, a
         text that changes whenever the function does.
 
     input_range : (float, float), default=(0, 255)

@@ -85,11 +85,6 @@ def test_few_modules_import_keras():
             assert not foreign & {"keras", "tensorflow"}, path.stem
 
 
-def test_modules_stay_one_idea_long():
-    for path in PACKAGE.glob("*.py"):
-        assert len(path.read_text().splitlines()) <= 500, path.stem
-
-
 def test_importing_the_package_imports_nothing_that_scikit_learn_does_not():
     code = (
         "import sys; import sklearn.pipeline, sklearn.utils.validation, concurrent.futures;"
