@@ -441,8 +441,11 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
                 SuffixSpec(below_head, None, head), self.head_epochs, self.head_learning_rate
             )
         ]
-        for first in stages_of(self.unfreeze, facts):
-            spec = SuffixSpec((cut_below(first, facts), None), first, head)
+        firsts = stages_of(self.unfreeze, facts)
+        for i, first in enumerate(firsts):
+            # Below all that was trained so far, should a stage be shallower than the last.
+            cut = cut_below(min(firsts[: i + 1]), facts)
+            spec = SuffixSpec((cut, None), first, head)
             stages.append(Stage(spec, self.fine_tune_epochs, self.fine_tune_learning_rate))
         return stages
 

@@ -73,9 +73,9 @@ class Images:
 class Extractor:
     """The rows of views of images, at the cuts of one network.
 
-    A cut is a pair: a layer, by name or None for the last, and a pooling, "avg", "max" or
-    None.
-    A view is a number: 0 is the unaltered image, the others are drawn by `augmentation`.
+    A cut is a pair: a layer, by name, position or None for the last, and a pooling, "avg",
+    "max" or None. A view is a number: 0 is the unaltered image, others are drawn by
+    `augmentation`.
 
     Parameters
     ----------
@@ -94,6 +94,7 @@ class Extractor:
     def __init__(self, spec, cuts, *, cache_dir, augmentation=None, n_jobs=None, verbose=0):
         self._spec, self._cuts, self._augmentation = spec, cuts, augmentation
         self._cache = FeatureCache(cache_dir)
+        self._token = lru_cache(augmentation.token) if augmentation else None
         self._n_jobs, self._verbose = n_jobs, verbose
         self._since = time.time()
         if self._cache.folder is not None and spec.preprocessing_token is None:
@@ -203,7 +204,7 @@ class Extractor:
         key = self._salts[cut].copy()
         key.update(digest)
         if number:
-            key.update(self._augmentation.token(number))
+            key.update(self._token(number))
         return key.digest()
 
     def _is_kept(self, view):

@@ -33,7 +33,7 @@ _used_in_process = None  # id of the process that built the first network
 def adopt(spec, network):
     """Let a spec name a network that is there already."""
     with _lock:
-        _networks[_key(spec)] = network
+        _remember(_key(spec), network)
 
 
 def load(spec):
@@ -44,11 +44,16 @@ def load(spec):
         if key is None or key not in _networks:
             network = FrozenNetwork(_build(spec), fresh_names=spec.family is not None)
             key = _key(spec)  # known now, even of weights downloaded just now
-            _networks[key] = network
-            if len(_networks) > MAX_NETWORKS:
-                _networks.popitem(last=False)
+            _remember(key, network)
         _networks.move_to_end(key)
         return _networks[key]
+
+
+def _remember(key, network):
+    _networks[key] = network
+    _networks.move_to_end(key)
+    if len(_networks) > MAX_NETWORKS:
+        _networks.popitem(last=False)
 
 
 class FrozenNetwork:

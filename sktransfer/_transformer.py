@@ -67,8 +67,8 @@ class PretrainedFeatureTransformer(
         ``"backbone"`` is what the family was trained with, ``"rescale"`` divides by 255,
         None leaves pixels from 0 to 255. A function takes and returns a float32 array of
         shape (n, height, width, 3), image by image: what else is in the array is arbitrary.
-        To be cached, it needs an attribute ``cache_token``, a
-        text that changes whenever the function does.
+        To be cached, it needs an attribute ``cache_token``, a text that changes whenever the
+        function does.
 
     input_range : (float, float), default=(0, 255)
         Black and full brightness in arrays given as images. Files and PIL images know

@@ -96,8 +96,10 @@ def test_the_whole_model_computes_what_is_predicted(sevens):
     from sktransfer._decoding import decode
 
     X, y, X_test, _ = sevens
-    for unfreeze in (0, 3):
-        fitted = classifier(unfreeze=unfreeze, fine_tune_learning_rate=1e-3).fit(X, y)
+    for unfreeze in (0, 3, (3, 1), "all"):
+        fitted = classifier(
+            unfreeze=unfreeze, fine_tune_learning_rate=1e-3, early_stopping=False
+        ).fit(X, y)
         pixels = np.stack([decode(x, (32, 32), (0, 16)) for x in X_test]) / 127.5 - 1
         expected = fitted.model_.predict(pixels, verbose=0)
         np.testing.assert_allclose(fitted.decision_function(X_test), expected, atol=2e-4)
