@@ -117,7 +117,7 @@ def main(mode="full"):
         ("VGG16 150 px, 8 views", VGG, True),
         ("VGG16 150 px, not augmented", VGG, False),
     ):
-        ours(paths[:40:2], y[:40:2], parameters, augmented, epochs=1)
+        ours(paths[::10], y[::10], parameters, augmented, epochs=1)
         times = interleave(
             rounds,
             lambda p=parameters, a=augmented: plain(paths, y, p, a),

@@ -121,6 +121,18 @@ class BackboneSpec:
     preprocessing: object
     input_range: tuple
 
+    @classmethod
+    def of(cls, estimator):
+        """From the parameters of an estimator."""
+        return cls(
+            backbone=estimator.backbone,
+            weights=estimator.weights,
+            params=estimator.backbone_params or {},
+            input_size=estimator.input_size,
+            preprocessing=estimator.preprocessing,
+            input_range=tuple(estimator.input_range),
+        )
+
     def __post_init__(self):
         if self.family is None:
             self._check_custom()

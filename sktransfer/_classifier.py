@@ -277,7 +277,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         vars(self).pop("_fitted", None)  # a fit that fails leaves nothing of the last one
         sources = check_images(self, X, reset=True)
         codes, weights = self._check_targets(len(sources), y, sample_weight)
-        spec = self._spec()
+        spec = BackboneSpec.of(self)
         network = load_network(spec)
         stages = self._stages(network.facts)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -473,16 +473,6 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
             cache_dir=self.cache_dir,
             n_jobs=self.n_jobs,
             verbose=self.verbose,
-        )
-
-    def _spec(self):
-        return BackboneSpec(
-            backbone=self.backbone,
-            weights=self.weights,
-            params=self.backbone_params or {},
-            input_size=self.input_size,
-            preprocessing=self.preprocessing,
-            input_range=tuple(self.input_range),
         )
 
     def __getstate__(self):

@@ -251,16 +251,8 @@ class PretrainedFeatureTransformer(
         return int(np.prod(self.feature_shape_))
 
     def _extractor(self):
-        spec = BackboneSpec(
-            backbone=self.backbone,
-            weights=self.weights,
-            params=self.backbone_params or {},
-            input_size=self.input_size,
-            preprocessing=self.preprocessing,
-            input_range=tuple(self.input_range),
-        )
         return Extractor(
-            spec,
+            BackboneSpec.of(self),
             [(self.layer, self.pooling)],
             cache_dir=self.cache_dir,
             n_jobs=self.n_jobs,
