@@ -168,27 +168,31 @@ class BackboneSpec:
         return (self.family.native_size,) * 2 if self.family else None
 
     @property
-    def preprocessing_token(self):
-        """What stands for the preprocessing in keys; None means it cannot be told."""
-        if callable(self.preprocessing):
-            token = getattr(self.preprocessing, "cache_token", None)
-            return None if token is None else f"callable {token}"
+    def arithmetic(self):
+        """The preprocessing that is meant: a key of `ARITHMETIC`, or a function."""
         if self.preprocessing == "backbone":
             return self.family.preprocessing
-        return str(self.preprocessing)
+        return self.preprocessing
+
+    @property
+    def preprocessing_token(self):
+        """What stands for the preprocessing in keys; None means it cannot be told."""
+        if callable(self.arithmetic):
+            token = getattr(self.arithmetic, "cache_token", None)
+            return None if token is None else f"callable {token}"
+        return str(self.arithmetic)
 
     def preprocess(self, pixels):
         """Float32 pixels from 0 to 255 (n, h, w, 3), not kept → what the network takes."""
-        if callable(self.preprocessing):
-            prepared = np.asarray(self.preprocessing(pixels), dtype=np.float32)
-            if prepared.shape != pixels.shape:
-                raise ValueError(
-                    f"preprocessing={self.preprocessing!r} made an array of shape "
-                    f"{prepared.shape} from one of {pixels.shape}"
-                )
-            return prepared
-        name = self.preprocessing
-        return ARITHMETIC[self.family.preprocessing if name == "backbone" else name](pixels)
+        if not callable(self.arithmetic):
+            return ARITHMETIC[self.arithmetic](pixels)
+        prepared = np.asarray(self.arithmetic(pixels), dtype=np.float32)
+        if prepared.shape != pixels.shape:
+            raise ValueError(
+                f"preprocessing={self.preprocessing!r} made an array of shape "
+                f"{prepared.shape} from one of {pixels.shape}"
+            )
+        return prepared
 
     def identity(self):
         """What determines the network, in plain values, found without Keras.

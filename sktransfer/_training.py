@@ -82,12 +82,11 @@ class Fit:
             raise ValueError(
                 "training diverged: the loss is not a number; lower the learning rates"
             )
-        native = spec.family.preprocessing if spec.preprocessing == "backbone" else None
         result = FittedNetwork(
             base=self._network.pack(),
             weights=self.weights,
             suffix=asdict(self.spec),
-            preprocessing=native or spec.preprocessing,
+            preprocessing=spec.arithmetic,
             input_size=tuple(self._network.facts["input_size"]),
             input_range=spec.input_range,
         )
