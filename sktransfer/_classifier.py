@@ -17,10 +17,11 @@ from sktransfer._augmentation import ImageAugmentation
 from sktransfer._backbones import BackboneSpec
 from sktransfer._cache import FeatureCache
 from sktransfer._extraction import Extractor
-from sktransfer._facts import load_network
+from sktransfer._facts import find_facts, load_network
 from sktransfer._inputs import check_images
 from sktransfer._persistence import from_state, pack_backbone, to_state, unpack_backbone
-from sktransfer._unfreezing import cut_below, stages_of
+from sktransfer._summary import summarize
+from sktransfer._unfreezing import depths_of
 
 
 class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
@@ -358,6 +359,48 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         """
         return FeatureCache(self.cache_dir).info()
 
+    def summary(self):
+        """What each stage of training looks up, runs and trains, layer by layer.
+
+        Stage 0 trains the head. Before `fit` it tells what the parameters come to. A layer
+        is ``"cached"`` in a stage if it lies below the stage's cut, where it runs once for
+        each view of an image, ``"frozen"`` if it runs in every step unchanged, and
+        ``"trained"`` else.
+
+        Returns
+        -------
+        summary : Summary
+            Prints as a table. Its attributes: ``layers``, each with ``name``, ``shape``
+            (without the batch), ``parameters`` (their number; of the head None before
+            `fit`) and ``stages`` (a tuple of those words); and for each stage ``cuts`` (the
+            layer whose output is kept), ``trained_parameters`` (their number) and
+            ``cached_fractions`` (the share of multiplications below the cut).
+
+        Warns
+        -----
+        UserWarning
+            A cut leaves almost nothing to cache: no layer near below the first trainable
+            one has an output that all the rest depends on, as in NASNet.
+
+        Raises
+        ------
+        BackboneError
+            There is no such backbone, weights file, or layer to unfreeze.
+
+        Examples
+        --------
+        >>> from sktransfer import FineTunedConvNetClassifier
+        >>> summary = FineTunedConvNetClassifier("tiny", unfreeze=(1, 3)).summary()
+        >>> summary.cuts
+        ('block3_pool', 'block3_conv1', 'block2_conv1')
+        >>> summary.layers[-3].name, summary.layers[-3].stages
+        ('block3_conv2', ('cached', 'trained', 'trained'))
+        """
+        facts = find_facts(BackboneSpec.of(self), FeatureCache(self.cache_dir))
+        fitted = getattr(self, "_fitted", None)
+        head = fitted and sum(array.size for array in fitted.weights["head"])
+        return summarize(facts, depths_of(self.unfreeze, facts), head)
+
     @property
     def model_(self):
         """The whole network as a new Keras model, from preprocessed pixels to logits."""
@@ -435,18 +478,12 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
             float(self.dropout),
             1 if len(self.classes_) == 2 else len(self.classes_),
         )
-        below_head = (facts["output"], head.cut_pooling)
-        stages = [
-            Stage(
-                SuffixSpec(below_head, None, head), self.head_epochs, self.head_learning_rate
-            )
-        ]
-        firsts = stages_of(self.unfreeze, facts)
-        for i, first in enumerate(firsts):
-            # Below all that was trained so far, should a stage be shallower than the last.
-            cut = cut_below(min(firsts[: i + 1]), facts)
-            spec = SuffixSpec((cut, None), first, head)
-            stages.append(Stage(spec, self.fine_tune_epochs, self.fine_tune_learning_rate))
+        (_, output), *above = depths_of(self.unfreeze, facts)
+        epochs, rate = self.head_epochs, self.head_learning_rate
+        stages = [Stage(SuffixSpec((output, head.cut_pooling), None, head), epochs, rate)]
+        epochs, rate = self.fine_tune_epochs, self.fine_tune_learning_rate
+        for first, cut in above:
+            stages.append(Stage(SuffixSpec((cut, None), first, head), epochs, rate))
         return stages
 
     def _training(self, seed):

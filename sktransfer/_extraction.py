@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
 
 from sktransfer import _decoding
-from sktransfer._cache import FeatureCache
+from sktransfer._cache import FeatureCache, RowStore
 from sktransfer._decoding import UnreadableImageError
 from sktransfer._exceptions import BadRow, CacheWarning, InvalidImagesError
 from sktransfer._facts import (
@@ -36,6 +37,10 @@ FLUSH_SECONDS = 1.0  # work that a killed process loses, or another process repe
 FLUSH_BYTES = 32 << 20
 LOOK_AHEAD = 4  # batches that are being decoded while one is computed
 DECODED_IMAGES = 32  # held for their further views
+
+# Rows of an unaltered image are kept as computed; those of its augmented views, which only
+# training sees, in half the space: no accuracy is lost (docs/benchmarks.md).
+DTYPES = (np.dtype(np.float32), np.dtype(np.float16))
 
 
 class Images:
@@ -75,7 +80,7 @@ class Extractor:
 
     A cut is a pair: a layer, by name, position or None for the last, and a pooling, "avg",
     "max" or None. A view is a number: 0 is the unaltered image, others are drawn by
-    `augmentation`.
+    `augmentation`, and their rows are rounded to half precision, kept or not.
 
     Parameters
     ----------
@@ -108,8 +113,9 @@ class Extractor:
     def identify(self, sources):
         """Read each source once, for its digest; open those whose rows are not all there."""
         images = Images(sources)
-        for store in self._stores:
-            store.refresh()
+        for shelves in self._shelves:
+            for shelf in shelves:
+                shelf.store.refresh()
         for row, source in enumerate(sources):
             try:
                 content = _decoding.load(source)
@@ -149,7 +155,7 @@ class Extractor:
             self._take(wanted, cut, out)
             if not wanted or not self._load_network():
                 break
-        keep = keep and (not wanted or self._has_room([cut], len(wanted)))
+        keep = keep and (not wanted or self._has_room([cut], wanted))
         while wanted:
             missing = {view: items[positions[0]][0] for view, positions in wanted.items()}
             for view, features in self._compute(images, missing, [cut], keep):
@@ -171,7 +177,7 @@ class Extractor:
         if missing and self._load_network():
             missing = self._missing(images, views, rows)
         cuts = self._kept_cuts()
-        if missing and self._has_room(cuts, len(missing)):
+        if missing and self._has_room(cuts, missing):
             for _ in self._compute(images, missing, cuts, keep=True):
                 pass
 
@@ -181,12 +187,15 @@ class Extractor:
         self._size = tuple(facts["input_size"])
         self._positions = [(position_of(facts, layer), pool) for layer, pool in self._cuts]
         self.shapes = [row_shape(facts, *position) for position in self._positions]
-        self._salts, self._stores = [], []
-        for position, shape in zip(self._positions, self.shapes, strict=True):
-            namespace = namespace_of(self._spec, facts, *position)
-            text = json.dumps(namespace, sort_keys=True)
-            self._salts.append(hashlib.sha256(text.encode()))
-            self._stores.append(self._cache.store(namespace, shape))
+        self._shelves = [
+            [self._open_shelf(position, shape, dtype) for dtype in DTYPES]
+            for position, shape in zip(self._positions, self.shapes, strict=True)
+        ]
+
+    def _open_shelf(self, position, shape, dtype):
+        namespace = namespace_of(self._spec, self._facts, *position, dtype)
+        salt = hashlib.sha256(json.dumps(namespace, sort_keys=True).encode())
+        return _Shelf(salt, self._cache.store(namespace, shape, dtype))
 
     def _load_network(self):
         """Load the network; return whether what the cache knew of it was out of date."""
@@ -198,17 +207,23 @@ class Extractor:
         self._describe(network.facts)
         return True
 
+    def _shelf(self, cut, view):
+        """Where the row of a view (digest of the image, number) at a cut is kept."""
+        return self._shelves[cut][1 if view[1] else 0]
+
     def _key(self, cut, view):
-        """The key of the row of a view (digest of the image, number) at a cut."""
         digest, number = view
-        key = self._salts[cut].copy()
+        key = self._shelf(cut, view).salt.copy()
         key.update(digest)
         if number:
             key.update(self._token(number))
         return key.digest()
 
     def _is_kept(self, view):
-        return all(self._key(cut, view) in self._stores[cut] for cut in self._kept_cuts())
+        return self._is_at(self._kept_cuts(), view)
+
+    def _is_at(self, cuts, view):
+        return all(self._key(cut, view) in self._shelf(cut, view).store for cut in cuts)
 
     def _kept_cuts(self):
         """All but the input: its rows are pixels, which are decoded as quickly as read."""
@@ -225,18 +240,22 @@ class Extractor:
 
     def _take(self, wanted, cut, out):
         """Copy what the cache holds of the wanted views, which then are wanted no more."""
-        keys = [None] * len(out)
-        for view, positions in wanted.items():
-            for position in positions:
-                keys[position] = self._key(cut, view)
-        found = self._stores[cut].read(keys, out)
+        found = np.zeros(len(out), dtype=bool)
+        for shelf in self._shelves[cut]:
+            keys = [None] * len(out)
+            for view, positions in wanted.items():
+                if self._shelf(cut, view) is shelf:
+                    for position in positions:
+                        keys[position] = self._key(cut, view)
+            found |= shelf.store.read(keys, out)
         self._cache.count(hits=int(found.sum()), misses=0)
         for view in [view for view, positions in wanted.items() if found[positions].all()]:
             del wanted[view]
 
-    def _has_room(self, cuts, n):
-        """Whether n more rows at some cuts fit into the cache; a warning if they do not."""
-        nbytes = n * sum(4 * math.prod(self.shapes[cut]) for cut in cuts)
+    def _has_room(self, cuts, views):
+        """Whether rows of views at some cuts fit into the cache; a warning if they do not."""
+        stores = (self._shelf(cut, view).store for view in views for cut in cuts)
+        nbytes = sum(store.dtype.itemsize * math.prod(store.shape) for store in stores)
         room = self._cache.make_room(nbytes, self._since)
         if not room:
             limit = f"SKTRANSFER_CACHE_SIZE = {self._cache.max_bytes:.3g} bytes"
@@ -249,13 +268,14 @@ class Extractor:
         None instead of rows stands for an image that cannot be decoded. What other processes
         write in the meantime is left out.
         """
-        writers = [_Writer(self._stores[cut]) for cut in cuts] if keep else []
+        shelves = [shelf for cut in cuts for shelf in self._shelves[cut]]
+        writers = {shelf: _Writer(shelf.store) for shelf in shelves} if keep else {}
         with (
             ExitStack() as stack,
             _progress(self._verbose, len(missing)) as advance,
             ThreadPoolExecutor(effective_n_jobs(self._n_jobs), "sktransfer-decode") as pool,
         ):
-            for writer in writers:
+            for writer in writers.values():
                 stack.callback(writer.close)
             for batch, jobs in self._draw_ahead(pool, images, missing, cuts):
                 yield from self._finish(images, batch, jobs, cuts, writers)
@@ -283,15 +303,11 @@ class Extractor:
             views_of[row].append(view)
         rows = np.random.default_rng().permutation(list(views_of))
         order = (view for row in rows for view in views_of[row])
-        stores = [(cut, self._stores[cut]) for cut in cuts]
+        stores = {self._shelf(cut, view).store for cut in cuts for view in missing}
         while True:
-            for _, store in stores:
+            for store in stores:
                 store.refresh()
-            new = (
-                v
-                for v in order
-                if any(self._key(cut, v) not in store for cut, store in stores)
-            )
+            new = (view for view in order if not self._is_at(cuts, view))
             batch = list(islice(new, self._network.batch))
             if not batch:
                 return
@@ -322,11 +338,31 @@ class Extractor:
                 yield view, None
         if drawn:
             prepared = self._spec.preprocess(np.stack(pixels))
-            rows = self._network.rows(prepared, [self._positions[cut] for cut in cuts])
-            for cut, writer, computed in zip(cuts, writers, rows, strict=False):
-                writer.add([self._key(cut, view) for view in drawn], computed)
+            computed = self._network.rows(prepared, [self._positions[cut] for cut in cuts])
             self._cache.count(hits=0, misses=len(drawn))
-            yield from zip(drawn, zip(*rows, strict=True), strict=True)
+            for view, *rows in zip(drawn, *computed, strict=True):
+                yield (
+                    view,
+                    [
+                        self._shelve(cut, view, row, writers)
+                        for cut, row in zip(cuts, rows, strict=True)
+                    ],
+                )
+
+    def _shelve(self, cut, view, row, writers):
+        """Hand a row to its writer, if any; return it as it is kept."""
+        shelf = self._shelf(cut, view)
+        row = _rounded(row, shelf.store.dtype)
+        if shelf in writers:
+            writers[shelf].add(self._key(cut, view), row)
+        return row
+
+
+class _Shelf(NamedTuple):
+    """Where rows at one cut are kept, those of unaltered or those of augmented images."""
+
+    salt: object  # the hash that each key begins with
+    store: RowStore
 
 
 class _Writer:
@@ -337,12 +373,12 @@ class _Writer:
         self._stopped = False
         self._forget()
 
-    def add(self, keys, rows):
+    def add(self, key, row):
         if self._stopped:
             return
-        self._keys += keys
-        self._rows.append(rows)
-        self._nbytes += rows.nbytes
+        self._keys.append(key)
+        self._rows.append(row)
+        self._nbytes += row.nbytes
         late = time.monotonic() - self._since > FLUSH_SECONDS
         if late or self._nbytes > FLUSH_BYTES:
             self._flush()
@@ -354,7 +390,7 @@ class _Writer:
     def _flush(self):
         if self._keys:
             try:
-                self._store.write(self._keys, np.concatenate(self._rows))
+                self._store.write(self._keys, np.stack(self._rows))
             except OSError as error:
                 self._stopped = True
                 _warn_not_kept(str(error))
@@ -363,6 +399,14 @@ class _Writer:
     def _forget(self):
         self._keys, self._rows, self._nbytes = [], [], 0
         self._since = time.monotonic()
+
+
+def _rounded(row, dtype):
+    """A row as a type that may be narrower; what exceeds its range becomes its end."""
+    if row.dtype == dtype:
+        return row
+    range_ = np.finfo(dtype)
+    return np.clip(row, range_.min, range_.max).astype(dtype)
 
 
 def _warn_not_kept(reason):

@@ -6,6 +6,8 @@ so that what is looked up needs no network, no Keras and no TensorFlow.
 
 import importlib.metadata
 
+import numpy as np
+
 from sktransfer._backbones import FORMAT, keras_backend, nearest
 from sktransfer._decoding import RESIZE_FILTER
 from sktransfer._exceptions import BackboneError
@@ -54,7 +56,7 @@ def row_shape(facts, position, pooling):
     return tuple(shape if pooling is None else shape[-1:])
 
 
-def namespace_of(spec, facts, layer, pooling):
+def namespace_of(spec, facts, layer, pooling, dtype):
     """All that changes a row, but for the image: in plain values."""
     token = spec.preprocessing_token
     return {
@@ -68,5 +70,6 @@ def namespace_of(spec, facts, layer, pooling):
         "resize": RESIZE_FILTER,
         "decoder": f"Pillow {importlib.metadata.version('pillow')}",
         "precision": "float32",
+        "kept_as": np.dtype(dtype).name,
         "backend": keras_backend(),
     }

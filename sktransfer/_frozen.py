@@ -6,6 +6,7 @@ cache and are never trained; a Keras model that a user passes is copied, never t
 
 import contextlib
 import json
+import math
 import os
 import random
 import re
@@ -71,8 +72,9 @@ class FrozenNetwork:
     facts : dict
         In plain values: ``fingerprint``, of architecture and weights; ``input_size``;
         ``layers``, each a dict of its ``name``, ``shape`` (of its output without the batch,
-        or None where that is not one tensor), ``kernel`` (whether it has one) and ``inputs``
-        (positions of layers); ``output``, the last layer's position.
+        or None where that is not one tensor), ``kernel`` (whether it has one), numbers of
+        ``parameters``, of those that are ``trainable`` and of multiplications (``macs``),
+        and ``inputs`` (positions of layers); ``output``, the last layer's position.
     """
 
     batch = BATCH
@@ -92,9 +94,10 @@ class FrozenNetwork:
                 {
                     "name": name,
                     "shape": None if tensor is None else list(tensor.shape[1:]),
-                    "kernel": any(
-                        "kernel" in w.name for w in getattr(operation, "weights", ())
-                    ),
+                    "kernel": bool(_kernels(operation)),
+                    "parameters": sum(map(_size, getattr(operation, "weights", ()))),
+                    "trainable": sum(map(_size, _trainable(operation))),
+                    "macs": _macs(operation, tensor),
                     "inputs": _inputs_of(operation, operations),
                 }
                 for name, operation, tensor in zip(
@@ -288,6 +291,8 @@ def _own_copy(spec):
     graph = keras.Model(model.inputs[0], model.outputs[0])
     copy = keras.models.clone_model(graph, input_tensors=keras.Input((*size, 3)))
     _set_weights(copy, model.get_weights())
+    for layer in copy._flatten_layers():
+        layer.trainable = True  # it was frozen, maybe: here `unfreeze` says what is trained
     batch = np.random.default_rng(0).uniform(0, 1, (1, *size, 3)).astype(np.float32)
     original, copied = (np.asarray(m(batch, training=False)) for m in (graph, copy))
     if not np.allclose(original, copied, rtol=1e-3, atol=1e-4 * np.abs(original).max()):
@@ -372,6 +377,30 @@ def _fresh_names(operations):
 
 def _operation_of(tensor):
     return tensor._keras_history.operation
+
+
+def _kernels(operation):
+    return [w for w in getattr(operation, "weights", ()) if "kernel" in w.name]
+
+
+def _trainable(operation):
+    """The weights that are trained when a layer is: none of BatchNorm's."""
+    if not isinstance(operation, keras.layers.Layer):
+        return []
+    parts = operation._flatten_layers()
+    norms = [p for p in parts if isinstance(p, keras.layers.BatchNormalization)]
+    fixed = {id(weight) for norm in norms for weight in norm.weights}
+    return [w for w in operation.trainable_weights if id(w) not in fixed]
+
+
+def _macs(operation, tensor):
+    """Multiplications for one image: each kernel is applied at each place of the output."""
+    places = 0 if tensor is None else math.prod(tensor.shape[1:-1])
+    return places * sum(map(_size, _kernels(operation)))
+
+
+def _size(weight):
+    return math.prod(weight.shape)
 
 
 def _inputs_of(operation, operations):

@@ -19,7 +19,7 @@ SUFFIX = ".safetensors"
 TEMPORARY = ".tmp"
 KEY_BYTES = 32
 MAX_HEADER_BYTES = 1 << 16
-SAFETENSORS_NAMES = {"float32": "F32", "uint8": "U8", "uint32": "U32"}
+SAFETENSORS_NAMES = {"float16": "F16", "float32": "F32", "uint8": "U8", "uint32": "U32"}
 
 
 class InvalidSegmentError(Exception):
@@ -77,7 +77,7 @@ class Segment:
 
     def __init__(self, path, shape, dtype):
         self.path = path
-        self._row_bytes = dtype.itemsize * math.prod(shape)
+        self._shape, self._dtype = shape, dtype
         with open(path, "rb") as file:
             self.nbytes = os.fstat(file.fileno()).st_size
             try:
@@ -88,13 +88,17 @@ class Segment:
     def read(self, positions, out):
         """Copy rows into `out`, one for one; return which of them were intact."""
         intact = []
+        buffer = np.empty(self._shape, self._dtype)
         with open(self.path, "rb", buffering=0) as file:
             for position, row in zip(positions, out, strict=True):
-                file.seek(self._rows_start + position * self._row_bytes)
-                view = memoryview(row).cast("B")
-                whole = file.readinto(view) == self._row_bytes
+                target = row if row.dtype == self._dtype else buffer
+                file.seek(self._rows_start + position * target.nbytes)
+                view = memoryview(target).cast("B")
+                whole = file.readinto(view) == target.nbytes
                 checksum = _checksum(self.keys[position], view)
                 intact.append(whole and checksum == self._checksums[position])
+                if target is not row:
+                    row[...] = target
         return intact
 
     def _read_index(self, file, shape, dtype):

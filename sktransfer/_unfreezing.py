@@ -4,14 +4,15 @@ On the facts about a network, in plain values: nothing here needs Keras.
 """
 
 import math
+from itertools import accumulate
 from numbers import Integral, Real
 
 from sktransfer._backbones import nearest
 from sktransfer._exceptions import BackboneError
 
 
-def stages_of(unfreeze, facts):
-    """The first trainable layer of each stage of fine-tuning, by position.
+def depths_of(unfreeze, facts):
+    """Where each stage of training begins to train the network, and where it is cut.
 
     Parameters
     ----------
@@ -22,12 +23,16 @@ def stages_of(unfreeze, facts):
 
     Returns
     -------
-    positions : list of int
-        Empty where nothing of the network is trained.
+    depths : list of (int or None, int)
+        Of each stage, the first trainable layer and the cut below it, by position. The
+        first stage trains the head alone: None, and the last layer.
     """
     values = unfreeze if isinstance(unfreeze, (tuple, list)) else (unfreeze,)
-    positions = [_first_trainable(value, facts) for value in values]
-    return [position for position in positions if position is not None]
+    firsts = [_first_trainable(value, facts) for value in values]
+    firsts = [first for first in firsts if first is not None]
+    # Below all that was trained so far, should a stage be shallower than the last.
+    cuts = [cut_below(deepest, facts) for deepest in accumulate(firsts, min)]
+    return [(None, facts["output"]), *zip(firsts, cuts, strict=True)]
 
 
 def cut_below(position, facts):

@@ -35,6 +35,7 @@ MAY_IMPORT = {
         "_inputs",
         "_persistence",
         "_suffix",
+        "_summary",
         "_training",
         "_unfreezing",
     },
@@ -53,6 +54,7 @@ MAY_IMPORT = {
     "_exceptions": set(),
     "_fingerprint": set(),
     "_segments": set(),
+    "_summary": set(),
 }
 
 KERAS_LIVES_IN = {"_frozen", "_suffix", "_training"}

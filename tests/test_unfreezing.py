@@ -4,7 +4,7 @@ from test_frozen import SMALLEST
 
 from sktransfer import BackboneError
 from sktransfer._frozen import load
-from sktransfer._unfreezing import cut_below, stages_of
+from sktransfer._unfreezing import depths_of
 
 NAMES = ["tiny", "vgg16", "mobilenet", "mobilenet_v2", "resnet50", "inception_v3", "xception"]
 
@@ -40,18 +40,26 @@ def named(position, facts):
 )
 def test_first_trainable_layer_and_the_cut_below_it(backbone, unfreeze, first, cut):
     facts = facts_of(backbone)
-    [position] = stages_of(unfreeze, facts)
+    head, (position, below) = depths_of(unfreeze, facts)
+    assert head == (None, facts["output"])
     assert named(position, facts) == first
-    assert named(cut_below(position, facts), facts) == cut
+    assert named(below, facts) == cut
 
 
 def test_nothing_and_several_stages():
     facts = facts_of("tiny")
-    assert stages_of(0, facts) == []
-    assert stages_of(0.0, facts) == []
-    assert [named(p, facts) for p in stages_of((1, "block2"), facts)] == [
+    assert len(depths_of(0, facts)) == len(depths_of(0.0, facts)) == 1
+    _, *stages = depths_of((1, "block2", 2), facts)
+    assert [named(first, facts) for first, _ in stages] == [
         "block3_conv2",
         "block2_conv1",
+        "block3_conv1",
+    ]
+    # The last stage is cut where the one before began, or its training would be lost.
+    assert [named(cut, facts) for _, cut in stages] == [
+        "block3_conv1",
+        "block1_pool",
+        "block1_pool",
     ]
 
 
@@ -68,4 +76,4 @@ def test_nothing_and_several_stages():
 )
 def test_what_names_no_layer_is_refused(unfreeze, message):
     with pytest.raises(BackboneError, match=message):
-        stages_of(unfreeze, facts_of("tiny"))
+        depths_of(unfreeze, facts_of("tiny"))
