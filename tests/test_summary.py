@@ -1,4 +1,3 @@
-
 import keras
 import pytest
 from test_backbones import spec
