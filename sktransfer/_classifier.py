@@ -1,13 +1,11 @@
 """`FineTunedConvNetClassifier`: augmented training and staged unfreezing."""
 
-import math
 import os
 from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -29,7 +27,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
 
     First a new head is trained on the frozen network, then, with a very low learning rate,
     the head and the top layers of the network, in one or several stages; the weights of the
-    best epoch on held-out images are kept. The frozen part of the network runs once for each
+    best epoch on held-out images are kept. A head without hidden layers is a logistic
+    regression, solved to its optimum by scikit-learn. The frozen part of the network runs once for each
     view of an image, ever: its results are kept on disk as in `PretrainedFeatureTransformer`,
     and shared by stages, folds, candidates and processes.
 
@@ -51,6 +50,11 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         Head: fraction that is dropped after each hidden layer, or before the last layer if
         there is none.
 
+    head_C : float or None, default=None
+        Inverse strength of the penalty on a head without hidden layers, as in
+        `LogisticRegression`, on standardised features. None chooses among 0.0001, 0.001, …, 1
+        by cross-validation.
+
     unfreeze : int, float, str or tuple of them, default=3
         How much of the network is trained after the head. 0: nothing. An int: the top layers
         that have a kernel, so many. A name: from that layer up, or from the first layer of
@@ -64,10 +68,14 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
 
     augmentation_views : int or None, default=8
         Number of views of each image, used in turn over all epochs. None draws a new one
-        every epoch and keeps none in the cache.
+        every epoch and keeps none in the cache. A head without hidden layers is solved on
+        the unaltered images and all these views at once (if None, on `head_epochs` views),
+        or on as many as fit into scikit-learn's ``working_memory``
+        (`sklearn.set_config`; 1024 MiB unless told) as float32.
 
     head_epochs : int, default=20
-        Epochs of the head on the frozen network, at most.
+        Epochs of a head with hidden layers on the frozen network, at most; also of one
+        without, if not even the unaltered images fit into that memory.
 
     fine_tune_epochs : int, default=10
         Epochs of each stage of fine-tuning, at most.
@@ -87,11 +95,14 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
 
     validation_fraction : float, default=0.1
         Share of the images, drawn by class and as many as there are classes at least, that
-        early stopping judges by.
+        early stopping judges by. Where these would be fewer than 50, three folds judge by
+        all images instead.
 
     early_stopping : bool, default=True
         Stop a stage when the validation loss no longer improves, and keep the weights of the
-        best epoch of all stages. False trains on all images, through all epochs.
+        best epoch of all stages; if that is a head without hidden layers, it is solved again
+        on all images. Where folds judge, all epochs are run on each, and then as many as are
+        best on average on all images. False trains on all images, through all epochs.
 
     n_iter_no_change : int, default=5
         Epochs without improvement before a stage is stopped.
@@ -119,13 +130,22 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
 
     history_ : dict of list
         One entry an epoch: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy`` and
-        ``stage`` (0 is the head's).
+        ``stage`` (0 is the head's, a single entry if it was solved); means over the folds
+        where these judge.
 
     n_iter_ : int
         Epochs run, over all stages.
 
     best_epoch_ : int
         The epoch, from 0 over all stages, whose weights are used.
+
+    head_C_ : float or None
+        The inverse strength that a head without hidden layers was solved with, or None if
+        the head was trained in mini-batches.
+
+    head_views_ : tuple of int
+        The views that a head without hidden layers was solved on; 0 is the unaltered image.
+        Empty if the head was trained in mini-batches.
 
     n_features_in_ : int
         As in `PretrainedFeatureTransformer`.
@@ -136,7 +156,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
     References
     ----------
     Staged fine-tuning of pretrained networks: F. Chollet, "Deep Learning with Python", 2017,
-    section 5.3.
+    section 5.3. First the optimal linear head, then fine-tuning: A. Kumar et al.,
+    "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", 2022.
 
     Examples
     --------
@@ -162,6 +183,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         "pooling": [StrOptions({"avg", "max"}), None],
         "hidden_units": ["array-like"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
+        "head_C": [Interval(Real, 0, None, closed="neither"), None],
         "unfreeze": [Integral, Real, str, tuple, list],
         "augmentation": [StrOptions({"default"}), ImageAugmentation, None],
         "augmentation_views": [Interval(Integral, 1, None, closed="left"), None],
@@ -196,6 +218,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         pooling="avg",
         hidden_units=(),
         dropout=0.2,
+        head_C=None,
         unfreeze=3,
         augmentation="default",
         augmentation_views=8,
@@ -226,6 +249,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         self.pooling = pooling
         self.hidden_units = hidden_units
         self.dropout = dropout
+        self.head_C = head_C
         self.unfreeze = unfreeze
         self.augmentation = augmentation
         self.augmentation_views = augmentation_views
@@ -284,14 +308,13 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         cuts = list(dict.fromkeys(stage.spec.cut for stage in stages))
         extractor = self._extractor(spec, cuts)
-        train, validation = self._examples(
-            extractor, sources, codes, weights, seed, X_val, y_val
-        )
+        examples, validation = self._examples(extractor, sources, codes, weights, X_val, y_val)
         fit = Fit(extractor, network, self._training(seed))
-        fit.run(stages, train, validation)
+        fit.run(stages, examples, validation)
         self.history_ = dict(fit.history)
         self.n_iter_ = len(self.history_["loss"])
         self.best_epoch_ = fit.best_epoch
+        self.head_C_, self.head_views_ = fit.head_C, fit.head_views
         self._fitted = fit.fitted(spec)
         return self
 
@@ -429,31 +452,20 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         return codes, weights * by_class[codes].astype(np.float32)
 
-    def _examples(self, extractor, sources, codes, weights, seed, X_val, y_val):
-        """What to train on, and what to judge by or None."""
+    def _examples(self, extractor, sources, codes, weights, X_val, y_val):
+        """What to train on, and images of the user's own to judge by, or None."""
         from sktransfer._training import Examples
 
         images = extractor.identify(sources)
         images.raise_if_bad()
-        rows, held_out = np.arange(len(codes)), None
-        if X_val is not None:
-            others = extractor.identify(check_images(self, X_val, reset=False))
-            others.raise_if_bad()
-            known = self._encode(y_val, len(others))
-            ones = np.ones(len(known), dtype=np.float32)
-            validation = Examples(others, np.arange(len(known)), known, ones)
-        elif self.early_stopping:
-            share = math.ceil(self.validation_fraction * len(codes))
-            rows, held_out = train_test_split(
-                rows,
-                test_size=max(share, len(self.classes_)),
-                stratify=codes,
-                random_state=seed,
-            )
-            validation = Examples(images, held_out, codes[held_out], weights[held_out])
-        else:
-            validation = None
-        return Examples(images, rows, codes[rows], weights[rows]), validation
+        examples = Examples(images, np.arange(len(codes)), codes, weights)
+        if X_val is None:
+            return examples, None
+        others = extractor.identify(check_images(self, X_val, reset=False))
+        others.raise_if_bad()
+        known = self._encode(y_val, len(others))
+        ones = np.ones(len(known), dtype=np.float32)
+        return examples, Examples(others, np.arange(len(known)), known, ones)
 
     def _encode(self, y, n):
         """Labels that are known from y, as integers."""
@@ -494,7 +506,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
             batch_size=self.batch_size,
             augmentation_views=self.augmentation_views,
             augmented=self.augmentation is not None,
+            head_C=self.head_C,
             early_stopping=self.early_stopping,
+            validation_fraction=self.validation_fraction,
             n_iter_no_change=self.n_iter_no_change,
             callbacks=self.keras_callbacks or [],
             seed=seed,

@@ -127,6 +127,10 @@ class Extractor:
                 images.bad[row] = str(error)
         return images
 
+    def shape(self, cut):
+        """The shape of a row at one cut."""
+        return self.shapes[self._cuts.index(cut)]
+
     def rows(self, images, items, cut=None, *, keep=True):
         """The rows of some views at one cut, looked up or computed.
 

@@ -29,6 +29,11 @@ class Head:
     n_outputs: int
 
     @property
+    def is_linear(self):
+        """Whether training it alone is a convex problem."""
+        return not self.conv_filters and not self.hidden_units
+
+    @property
     def cut_pooling(self):
         """The pooling that rows below the head have behind them already."""
         return None if self.conv_filters else self.pooling

@@ -2,13 +2,16 @@
 
 import copy
 import math
-from collections import defaultdict
-from dataclasses import asdict, dataclass
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, replace
 
 import keras
 import numpy as np
+from scipy.special import logsumexp
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from sktransfer._frozen import adopt, load
+from sktransfer._linear_head import LinearHead, views_within_memory
 from sktransfer._persistence import FittedNetwork
 from sktransfer._suffix import (
     PREDICT_BATCH,
@@ -17,6 +20,9 @@ from sktransfer._suffix import (
     discard,
     initial_head,
 )
+
+FEWEST_JUDGES = 50  # where a split would hold out fewer images than this …
+FOLDS = 3  # … so many folds judge by all of them
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,12 @@ class Examples:
     y: np.ndarray
     weights: np.ndarray
 
+    def __len__(self):
+        return len(self.rows)
+
+    def take(self, chosen):
+        return Examples(self.images, self.rows[chosen], self.y[chosen], self.weights[chosen])
+
 
 @dataclass(frozen=True)
 class Training:
@@ -46,7 +58,9 @@ class Training:
     batch_size: int
     augmentation_views: int | None
     augmented: bool
+    head_C: float | None  # noqa: N815, as the parameter
     early_stopping: bool
+    validation_fraction: float
     n_iter_no_change: int
     callbacks: list
     seed: int
@@ -58,6 +72,35 @@ class Training:
             return 0
         return 1 + (epoch % self.augmentation_views if self.augmentation_views else epoch)
 
+    def views(self, epochs):
+        """The views of so many epochs."""
+        return tuple(dict.fromkeys(map(self.view, range(epochs))))
+
+
+def split(examples, training):
+    """Pairs of examples to train on and to judge by: one, or a few folds of few images.
+
+    Raises
+    ------
+    ValueError
+        There are too few images of a class.
+    """
+    everyone = np.arange(len(examples))
+    smallest = np.bincount(examples.y).min()
+    n_classes = examples.y.max() + 1
+    held_out = max(math.ceil(training.validation_fraction * len(examples)), n_classes)
+    seed = training.seed
+    if held_out < FEWEST_JUDGES and smallest > 1:
+        folds = StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=seed)
+        pairs = folds.split(everyone, examples.y)
+    else:
+        pairs = [
+            train_test_split(
+                everyone, test_size=held_out, stratify=examples.y, random_state=seed
+            )
+        ]
+    return [(examples.take(train), examples.take(test)) for train, test in pairs]
+
 
 class Fit:
     """A fit in progress: the weights so far, the best ones, and the history."""
@@ -66,15 +109,27 @@ class Fit:
         self._extractor, self._network, self._training = extractor, network, training
         self.history = defaultdict(list)
         self.best_epoch = None
+        self.head_C, self.head_views = None, ()
         self.weights = self.spec = None
         self._best_loss = math.inf
 
-    def run(self, stages, train, validation):
-        """Train one stage after the other, each from the best weights so far."""
-        self._fill_cache(sum(stage.epochs for stage in stages), train, validation)
-        for number, stage in enumerate(stages):
-            if stage.epochs:
-                self._run_stage(number, stage, train, validation)
+    def run(self, stages, examples, validation=None):
+        """Train on all examples, or on those that are not needed to judge by."""
+        linear = stages[0].spec.head.is_linear
+        trials = [] if validation is None else [(examples, validation)]
+        if not trials and self._training.early_stopping and not (linear and len(stages) == 1):
+            trials = split(examples, self._training)
+        self._fill_cache(stages, examples, trials)
+        if not trials:
+            self._train(stages, examples)
+        elif len(trials) == 1:
+            self._train(stages, *trials[0])
+            if validation is None and linear and self.spec == stages[0].spec:
+                self._train_again(stages[:1], examples)
+        else:
+            self._judge_by_folds(stages, trials)
+            if self.best_epoch is not None:
+                self._train_again(self._up_to_best(stages), examples)
 
     def fitted(self, spec):
         """What predictions need, by the best weights."""
@@ -93,14 +148,114 @@ class Fit:
         adopt(result.spec(), self._network)
         return result
 
-    def _fill_cache(self, epochs, train, validation):
+    def _fill_cache(self, stages, examples, trials):
         """Compute what the cache lacks, at all cuts in one pass over the images."""
-        fresh = self._training.augmented and self._training.augmentation_views is None
-        views = () if fresh else {self._training.view(epoch) for epoch in range(epochs)}
-        for examples, wanted in ((validation, (0,)), (train, sorted(views))):
-            if examples is not None:
-                self._extractor.keep(examples.images, wanted, examples.rows)
-                examples.images.raise_if_bad()
+        training = self._training
+        fresh = training.augmented and training.augmentation_views is None
+        epochs = sum(stage.epochs for stage in stages)
+        if stages[0].spec.head.is_linear:
+            unaltered = [examples]
+            epochs = max(epochs, training.augmentation_views or 0)
+        else:
+            unaltered = []
+        for part in (*unaltered, *(judges for _, judges in trials)):
+            self._extractor.keep(part.images, (0,), part.rows)
+            part.images.raise_if_bad()
+        if not fresh:
+            self._extractor.keep(examples.images, training.views(epochs), examples.rows)
+            examples.images.raise_if_bad()
+
+    def _train(self, stages, train, validation=None):
+        """One stage after the other, each from the best weights so far."""
+        for number, stage in enumerate(stages):
+            if number == 0 and stage.spec.head.is_linear:
+                views = self._views_of_linear_head(stage, train)
+                if views:
+                    self._solve_head(stage, views, train, validation)
+                    continue
+            if stage.epochs:
+                self._run_stage(number, stage, train, validation)
+
+    def _train_again(self, stages, examples):
+        """Train on all examples, now that it is known how far."""
+        final = Fit(
+            self._extractor, self._network, replace(self._training, early_stopping=False)
+        )
+        final._train(stages, examples)
+        self.weights, self.spec = final.weights, final.spec
+        self.head_C, self.head_views = final.head_C, final.head_views
+
+    def _judge_by_folds(self, stages, trials):
+        """The history over all epochs, as a mean over folds, and its best epoch."""
+        histories = []
+        for train, judges in trials:
+            trial = Fit(
+                self._extractor, self._network, replace(self._training, early_stopping=False)
+            )
+            trial._train(stages, train, judges)
+            histories.append(trial.history)
+        for name in histories[0]:
+            mean = np.mean([history[name] for history in histories], axis=0)
+            self.history[name] = mean.tolist()
+        self.history["stage"] = histories[0]["stage"]
+        losses = np.nan_to_num(self.history["val_loss"], nan=math.inf)
+        if np.isfinite(losses).any():
+            self.best_epoch = int(losses.argmin())
+
+    def _up_to_best(self, stages):
+        """The stages as far as the best epoch."""
+        epochs = Counter(self.history["stage"][: self.best_epoch + 1])
+        last = max(epochs)
+        return [
+            replace(stage, epochs=epochs[number] if number == last else stage.epochs)
+            for number, stage in enumerate(stages[: last + 1])
+        ]
+
+    def _views_of_linear_head(self, stage, train):
+        """The views that a head without hidden layers is solved on, if memory allows."""
+        views = (0,)
+        if self._training.augmented:
+            n_views = self._training.augmentation_views or stage.epochs
+            views += self._training.views(n_views)
+        n_features = math.prod(self._extractor.shape(stage.spec.cut))
+        return views_within_memory(views, len(train), n_features)
+
+    def _solve_head(self, stage, views, train, validation):
+        """Stage 0 of a head without hidden layers, in one go."""
+        first = self._rows(train, views[0], stage.spec.cut)
+        rows = np.empty((len(views), *first.shape), dtype=np.float32)
+        rows[0] = first
+        for i, view in enumerate(views[1:], 1):
+            rows[i] = self._rows(train, view, stage.spec.cut)
+        head = LinearHead(rows, train.y, train.weights)
+        self.head_C = self._training.head_C or head.choose_strength(self._training.seed)
+        self.head_views = views
+        self.weights = {"base": {}, "head": head.solve(self.head_C)}
+        self.spec, self.best_epoch = stage.spec, 0
+        loss, accuracy = self._measure(first, train)
+        self.history |= {"loss": [loss], "accuracy": [accuracy], "stage": [0]}
+        if validation is not None:
+            rows = self._rows(validation, 0, stage.spec.cut)
+            loss, accuracy = self._measure(rows, validation)
+            self.history |= {"val_loss": [loss], "val_accuracy": [accuracy]}
+            self._best_loss = loss
+
+    def _rows(self, examples, view, cut):
+        items = [(row, view) for row in examples.rows]
+        rows = self._extractor.rows(examples.images, items, cut, keep=False)
+        return rows.reshape(len(items), -1)
+
+    def _measure(self, rows, examples):
+        """Loss and accuracy of a head alone, with weights as Keras takes them."""
+        kernel, bias = self.weights["head"]
+        logits = rows @ kernel + bias
+        if logits.shape[1] == 1:
+            logits = np.column_stack([np.zeros_like(logits), logits])
+        of_class = logits[np.arange(len(rows)), examples.y]
+        losses = logsumexp(logits, axis=1) - of_class
+        right = logits.argmax(axis=1) == examples.y
+        weights = examples.weights
+        return float(np.mean(losses * weights)), float(np.average(right, weights=weights))
 
     def _run_stage(self, number, stage, train, validation):
         suffix = compiled(self._network, stage.spec, self._training.optimizer)
@@ -151,9 +306,8 @@ class _Watch(keras.callbacks.Callback):
         for name, value in logs.items():
             fit.history[name].append(float(value))
         fit.history["stage"].append(self._number)
-        last = epoch + 1 == self._stage.epochs
-        if not training.early_stopping:
-            if last:
+        if not (training.early_stopping and "val_loss" in logs):
+            if epoch + 1 == self._stage.epochs:
                 self._keep(len(fit.history["loss"]) - 1)
             return
         if logs["val_loss"] < fit._best_loss:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -35,6 +36,7 @@ def classifier(**parameters):
         "head_epochs": 3,
         "fine_tune_epochs": 2,
         "augmentation_views": 2,
+        "early_stopping": False,
         "random_state": 0,
     }
     return FineTunedConvNetClassifier("tiny", **{**defaults, **parameters})
@@ -97,9 +99,7 @@ def test_the_whole_model_computes_what_is_predicted(sevens):
 
     X, y, X_test, _ = sevens
     for unfreeze in (0, 3, (3, 1), "all"):
-        fitted = classifier(
-            unfreeze=unfreeze, fine_tune_learning_rate=1e-3, early_stopping=False
-        ).fit(X, y)
+        fitted = classifier(unfreeze=unfreeze, fine_tune_learning_rate=1e-3).fit(X, y)
         pixels = np.stack([decode(x, (32, 32), (0, 16)) for x in X_test]) / 127.5 - 1
         expected = fitted.model_.predict(pixels, verbose=0)
         np.testing.assert_allclose(fitted.decision_function(X_test), expected, atol=2e-4)
@@ -110,9 +110,7 @@ def test_frozen_means_frozen_and_the_source_is_untouched(sevens, unfreeze):
     X, y, X_test, _ = sevens
     transformer = PretrainedFeatureTransformer("tiny", input_range=(0, 16))
     before = transformer.fit_transform(X_test)
-    fitted = classifier(
-        unfreeze=unfreeze, fine_tune_learning_rate=1e-3, early_stopping=False
-    ).fit(X, y)
+    fitted = classifier(unfreeze=unfreeze, fine_tune_learning_rate=1e-3).fit(X, y)
     source = {layer.name: layer.get_weights() for layer in load(spec("tiny"))._model.layers}
     trained = {layer.name: layer.get_weights() for layer in fitted.model_.layers}
     free = {layer.name for layer in fitted.summary().layers if "trained" in layer.stages}
@@ -178,25 +176,31 @@ def test_a_network_that_was_frozen_by_its_user_is_unfrozen(sevens):
 
 
 def test_training_on_rows_is_training_the_whole_network(sevens):
-    """Plain Keras, the same data, batches and first head: the same probabilities."""
+    """Plain Keras, the same data, batches and first head: the same weights."""
     from sktransfer._decoding import decode
     from sktransfer._suffix import initial_head
 
     X, y, X_test, _ = sevens
-    fitted = classifier(
-        unfreeze=3, augmentation=None, dropout=0.0, early_stopping=False, head_epochs=1
-    ).fit(X, y)
+    recipe = {"unfreeze": 3, "hidden_units": (16,), "augmentation": None, "dropout": 0.0}
+    fitted = classifier(**recipe, head_epochs=1).fit(X, y)
     pixels, test = (
         np.stack([decode(x, (32, 32), (0, 16)) for x in images]) / 127.5 - 1
         for images in (X, X_test)
     )
     base = keras.models.clone_model(load(spec("tiny"))._model)
     base.set_weights(load(spec("tiny"))._model.get_weights())
-    dense = keras.layers.Dense(5)
-    model = keras.Model(base.inputs, dense(keras.layers.Flatten()(base.outputs[0])))
+    top = [keras.layers.Flatten(), keras.layers.Dense(16, "relu"), keras.layers.Dense(5)]
+    x = base.outputs[0]
+    for layer in top:
+        x = layer(x)
+    model = keras.Model(base.inputs, x)
     seed = int(np.random.RandomState(0).randint(2**31 - 1))
-    dense.set_weights(initial_head([(768, 5), (5,)], np.random.default_rng([seed, 0])))
-    done = 0
+    weights = initial_head(
+        [w.shape for layer in top for w in layer.weights], np.random.default_rng([seed, 0])
+    )
+    top[1].set_weights(weights[:2])
+    top[2].set_weights(weights[2:])
+    done, before = 0, None
     for epochs, rate, first in ((1, 1e-3, None), (2, 1e-5, "block2_conv2")):
         free = first is None
         for layer in base.layers:
@@ -206,15 +210,21 @@ def test_training_on_rows_is_training_the_whole_network(sevens):
             keras.optimizers.RMSprop(rate),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
+        before = model.get_weights()
         for _ in range(epochs):
             order = np.random.default_rng([seed, 1, done]).permutation(len(y))
             for start in range(0, len(y), 32):
                 chosen = order[start : start + 32]
                 model.train_on_batch(pixels[chosen], (y - 5)[chosen])
             done += 1
+    plain, ours = model.get_weights(), fitted.model_.get_weights()
+    assert sum(not np.array_equal(a, b) for a, b in zip(plain, before, strict=True)) == 10
+    for a, b in zip(plain, ours, strict=True):
+        assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(a)
     logits = model.predict(test, verbose=0)
-    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(fitted.predict_proba(X_test), expected, atol=1e-3)
+    np.testing.assert_allclose(
+        fitted.predict_proba(X_test), softmax(logits, axis=1), atol=1e-4
+    )
 
 
 def test_the_same_seed_gives_the_same_bits_alone_or_in_a_search(sevens):
@@ -277,24 +287,61 @@ def test_not_keeping_rows_changes_no_bit(sevens):
 
 
 def test_history_and_early_stopping(sevens):
-    X, y, _, _ = sevens
-    fitted = classifier(unfreeze=(1, 3)).fit(X, y)
-    history = fitted.history_
+    X, y, X_val, y_val = sevens
+    own = {"X_val": X_val, "y_val": y_val}
+    fitted = classifier(unfreeze=(1, 3), early_stopping=True, hidden_units=(16,))
+    history = fitted.fit(X, y, **own).history_
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy", "stage"}
     assert history["stage"] == [0] * 3 + [1] * 2 + [2] * 2
     assert fitted.n_iter_ == 7
     assert fitted.best_epoch_ == np.argmin(history["val_loss"])
-    spoiled = classifier(fine_tune_learning_rate=0.1, n_iter_no_change=1).fit(X, y)
+    assert fitted.head_C_ is None
+    assert fitted.head_views_ == ()
+    spoiled = fitted.set_params(fine_tune_learning_rate=0.1, n_iter_no_change=1)
+    spoiled.fit(X, y, **own)
     assert spoiled.history_["stage"].count(1) == 1
     assert spoiled.best_epoch_ < 3
-    patient = classifier(early_stopping=False).fit(X, y)
+    patient = classifier().fit(X, y)
     assert "val_loss" not in patient.history_
-    assert patient.best_epoch_ == patient.n_iter_ - 1 == 4
+    assert patient.history_["stage"] == [0, 1, 1]
+    assert patient.best_epoch_ == patient.n_iter_ - 1 == 2
+
+
+def test_few_images_are_judged_in_folds(sevens):
+    X, y, _, _ = sevens
+    fitted = classifier(
+        early_stopping=True, unfreeze=(1, 3), fine_tune_epochs=3, fine_tune_learning_rate=1e-4
+    ).fit(X, y)
+    history = fitted.history_
+    assert history["stage"] == [0, 1, 1, 1, 2, 2, 2]
+    assert fitted.best_epoch_ == np.argmin(history["val_loss"]) > 0
+    # What is kept was trained on all images, so far as was best in the folds.
+    stage, epochs = history["stage"][fitted.best_epoch_], fitted.best_epoch_
+    assert stage == 2
+    assert epochs == 6
+    straight = classifier(unfreeze=(1, 3), fine_tune_epochs=3, fine_tune_learning_rate=1e-4)
+    np.testing.assert_array_equal(
+        fitted.decision_function(X), straight.fit(X, y).decision_function(X)
+    )
+
+
+@pytest.mark.parametrize("validation_fraction", [0.1, 0.7])
+def test_where_fine_tuning_fails_the_head_of_all_images_stays(sevens, validation_fraction):
+    X, y, _, _ = sevens
+    fitted = classifier(
+        early_stopping=True,
+        validation_fraction=validation_fraction,
+        fine_tune_learning_rate=0.1,
+    ).fit(X, y)
+    assert fitted.history_["stage"] == [0, 1, 1]
+    assert fitted.best_epoch_ == 0
+    head_alone = classifier(unfreeze=0).fit(X, y)
+    np.testing.assert_array_equal(fitted.decision_function(X), head_alone.decision_function(X))
 
 
 def test_validation_images_of_ones_own(sevens):
     X, y, X_val, y_val = sevens
-    fitted = classifier().fit(X, y, X_val=X_val, y_val=y_val)
+    fitted = classifier(early_stopping=True).fit(X, y, X_val=X_val, y_val=y_val)
     logits = fitted.decision_function(X_val)
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(40), y_val - 5]
     best = fitted.history_["val_loss"][fitted.best_epoch_]
@@ -352,7 +399,7 @@ def test_callbacks_are_copied_and_see_the_suffix(sevens):
             assert "block1_conv1" not in {layer.name for layer in self.model.layers}
 
     callback = Count()
-    fitted = classifier(keras_callbacks=[callback]).fit(X, y)
+    fitted = classifier(keras_callbacks=[callback], hidden_units=(8,)).fit(X, y)
     assert Count.epochs == fitted.n_iter_
     assert callback.model is None
 
@@ -372,10 +419,11 @@ def test_optimizers_by_name_configuration_and_instance(sevens):
 def test_what_cannot_be_learned_is_refused_before_training(sevens):
     X, y, _, _ = sevens
     misses = classifier().cache_info().misses
+    judged = {"early_stopping": True}
     for parameters, labels, error, message in (
         ({}, np.zeros(80), ValueError, "one class"),
         ({}, np.where(y == 5, np.nan, y), ValueError, "NaN"),
-        ({}, np.where(np.arange(80) == 0, 99, y), ValueError, "least populated"),
+        (judged, np.where(np.arange(80) == 0, 99, y), ValueError, "least populated"),
         ({}, y[:10], ValueError, "80 images and y 10"),
         ({"unfreeze": 9}, y, BackboneError, "6 layers with kernels"),
         ({"unfreeze": "block4"}, y, BackboneError, "nearest"),

@@ -39,7 +39,7 @@ MAY_IMPORT = {
         "_training",
         "_unfreezing",
     },
-    "_training": {"_frozen", "_persistence", "_suffix"},
+    "_training": {"_frozen", "_linear_head", "_persistence", "_suffix"},
     "_suffix": {"_facts", "_frozen"},
     "_persistence": {"_backbones", "_exceptions", "_frozen"},
     "_unfreezing": {"_backbones", "_exceptions"},
@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "_decoding": set(),
     "_exceptions": set(),
     "_fingerprint": set(),
+    "_linear_head": set(),
     "_segments": set(),
     "_summary": set(),
 }

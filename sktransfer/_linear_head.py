@@ -1,0 +1,81 @@
+"""A head without hidden layers: logistic regression on rows, solved to its optimum.
+
+Training such a head is a convex problem, for which scikit-learn has a solver: better than
+epochs of mini-batches, and much quicker.
+"""
+
+import numpy as np
+from sklearn import get_config
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import StandardScaler
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of `head_C`, when it is chosen …
+FOLDS = 5  # … by so many folds …
+LONE_STRENGTH = 1e-2  # … which a class of a single image does not allow
+
+
+def views_within_memory(views, n_images, n_features):
+    """As many of the views as fit into scikit-learn's ``working_memory`` as float32."""
+    limit = get_config()["working_memory"] * 2**20
+    return views[: int(limit // (4 * n_images * n_features))]
+
+
+class LinearHead:
+    """Logistic regression on standardised rows.
+
+    Parameters
+    ----------
+    rows : float32 ndarray of shape (n_views, n_images, n_features)
+        Standardised in place. The first view is the unaltered one.
+    y : ndarray of shape (n_images,)
+        Classes, as integers from 0.
+    weights : ndarray of shape (n_images,)
+        Weights of images, which all views of one share.
+    """
+
+    def __init__(self, rows, y, weights):
+        self._rows, self._y, self._weights = rows, y, weights
+        self._scaler = StandardScaler(copy=False)
+        for view in rows:
+            self._scaler.partial_fit(view, sample_weight=weights)
+        for view in rows:
+            self._scaler.transform(view)
+
+    def choose_strength(self, seed):
+        """The C of least loss on held-out unaltered images."""
+        folds = min(FOLDS, np.bincount(self._y).min())
+        if folds < 2:
+            return LONE_STRENGTH
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        losses = np.zeros(len(STRENGTHS))
+        for _, test in splitter.split(self._y, self._y):
+            weights = self._weights.copy()
+            weights[test] = 0
+            model = _regression(warm_start=True)
+            for i, C in enumerate(STRENGTHS):
+                self._fit(model.set_params(C=C), weights)
+                log_p = model.predict_log_proba(self._rows[0, test])
+                loss = -log_p[np.arange(len(test)), self._y[test]]
+                losses[i] += loss @ self._weights[test]
+        return STRENGTHS[losses.argmin()]
+
+    def solve(self, C):
+        """The kernel (n_features, n_outputs) and bias (n_outputs,) of the network's head."""
+        model = self._fit(_regression(C=C), self._weights)
+        kernel = model.coef_ / self._scaler.scale_
+        bias = model.intercept_ - kernel @ self._scaler.mean_
+        return [kernel.T.astype(np.float32), bias.astype(np.float32)]
+
+    def _fit(self, model, weights):
+        n_views = len(self._rows)
+        rows = self._rows.reshape(-1, self._rows.shape[-1])
+        return model.fit(
+            rows,
+            np.tile(self._y, n_views),
+            sample_weight=np.tile(weights / np.float32(n_views), n_views),
+        )
+
+
+def _regression(**parameters):
+    return LogisticRegression(max_iter=1000, **parameters)
