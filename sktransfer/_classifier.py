@@ -28,9 +28,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
     First a new head is trained on the frozen network, then, with a very low learning rate,
     the head and the top layers of the network, in one or several stages; the weights of the
     best epoch on held-out images are kept. A head without hidden layers is a logistic
-    regression, solved to its optimum by scikit-learn. The frozen part of the network runs once for each
-    view of an image, ever: its results are kept on disk as in `PretrainedFeatureTransformer`,
-    and shared by stages, folds, candidates and processes.
+    regression, solved to its optimum by scikit-learn. The frozen part of the network runs once
+    for each view of an image, ever: its results are kept on disk as in
+    `PretrainedFeatureTransformer`, and shared by stages, folds, candidates and processes.
 
     Parameters
     ----------
@@ -129,9 +129,10 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         The labels.
 
     history_ : dict of list
-        One entry an epoch: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy`` and
-        ``stage`` (0 is the head's, a single entry if it was solved); means over the folds
-        where these judge.
+        One entry an epoch: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
+        ``stage`` (0 is the head's, a single entry if it was solved) and ``kept`` (whether
+        something of that stage was; the others were rolled back). Where folds judge, means
+        over them.
 
     n_iter_ : int
         Epochs run, over all stages.
@@ -396,8 +397,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
             Prints as a table. Its attributes: ``layers``, each with ``name``, ``shape``
             (without the batch), ``parameters`` (their number; of the head None before
             `fit`) and ``stages`` (a tuple of those words); and for each stage ``cuts`` (the
-            layer whose output is kept), ``trained_parameters`` (their number) and
-            ``cached_fractions`` (the share of multiplications below the cut).
+            layer whose output is looked up), ``trained_parameters`` (their number),
+            ``cached_fractions`` (the share of multiplications below the cut) and, after
+            `fit`, ``kept`` (whether the stage was, or was rolled back).
 
         Warns
         -----
@@ -420,9 +422,12 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         ('block3_conv2', ('cached', 'trained', 'trained'))
         """
         facts = find_facts(BackboneSpec.of(self), FeatureCache(self.cache_dir))
-        fitted = getattr(self, "_fitted", None)
-        head = fitted and sum(array.size for array in fitted.weights["head"])
-        return summarize(facts, depths_of(self.unfreeze, facts), head)
+        depths = depths_of(self.unfreeze, facts)
+        if not hasattr(self, "_fitted"):
+            return summarize(facts, depths)
+        kept = dict(zip(self.history_["stage"], self.history_["kept"], strict=True))
+        head_parameters = sum(array.size for array in self._fitted.weights["head"])
+        return summarize(facts, depths, head_parameters, kept)
 
     @property
     def model_(self):

@@ -26,6 +26,7 @@ class Summary:
     cuts: tuple
     trained_parameters: tuple
     cached_fractions: tuple
+    kept: tuple
 
     def __str__(self):
         numbers = range(len(self.cuts))
@@ -40,12 +41,14 @@ class Summary:
             ("parameters trained", "", "", *(f"{n:,}" for n in self.trained_parameters)),
             ("share of work cached", "", "", *(f"{x:.0%}" for x in self.cached_fractions)),
         ]
+        if self.kept:
+            rows.append(("kept", "", "", *("yes" if kept else "no" for kept in self.kept)))
         return _table(rows)
 
     __repr__ = __str__
 
 
-def summarize(facts, depths, head_parameters):
+def summarize(facts, depths, head_parameters=None, kept=None):
     """Describe the stages of a fit.
 
     Parameters
@@ -56,6 +59,8 @@ def summarize(facts, depths, head_parameters):
         Of each stage, the first trainable layer and the cut, by position.
     head_parameters : int or None
         None if the classes are not known yet.
+    kept : dict or None
+        Number of each stage that was run → whether it was kept.
     """
     layers = facts["layers"]
     described = [
@@ -77,6 +82,7 @@ def summarize(facts, depths, head_parameters):
         tuple(layers[cut]["name"] for _, cut in depths),
         tuple((head_parameters or 0) + n for n in trained),
         tuple(_work(layers[: cut + 1], layers) for _, cut in depths),
+        () if kept is None else tuple(kept.get(i, False) for i in range(len(depths))),
     )
     for number, (first, cut) in enumerate(depths):
         if first is not None:

@@ -110,6 +110,7 @@ class Fit:
         self.history = defaultdict(list)
         self.best_epoch = None
         self.head_C, self.head_views = None, ()
+        self.kept_stages = []
         self.weights = self.spec = None
         self._best_loss = math.inf
 
@@ -130,6 +131,7 @@ class Fit:
             self._judge_by_folds(stages, trials)
             if self.best_epoch is not None:
                 self._train_again(self._up_to_best(stages), examples)
+        self.history["kept"] = [n in self.kept_stages for n in self.history["stage"]]
 
     def fitted(self, spec):
         """What predictions need, by the best weights."""
@@ -184,6 +186,7 @@ class Fit:
         final._train(stages, examples)
         self.weights, self.spec = final.weights, final.spec
         self.head_C, self.head_views = final.head_C, final.head_views
+        self.kept_stages = final.kept_stages
 
     def _judge_by_folds(self, stages, trials):
         """The history over all epochs, as a mean over folds, and its best epoch."""
@@ -231,7 +234,7 @@ class Fit:
         self.head_C = self._training.head_C or head.choose_strength(self._training.seed)
         self.head_views = views
         self.weights = {"base": {}, "head": head.solve(self.head_C)}
-        self.spec, self.best_epoch = stage.spec, 0
+        self.spec, self.best_epoch, self.kept_stages = stage.spec, 0, [0]
         loss, accuracy = self._measure(first, train)
         self.history |= {"loss": [loss], "accuracy": [accuracy], "stage": [0]}
         if validation is not None:
@@ -290,6 +293,7 @@ class Fit:
             "head": watch.best["head"],
         }
         self.spec = stage.spec
+        self.kept_stages.append(number)
 
 
 class _Watch(keras.callbacks.Callback):

@@ -291,7 +291,8 @@ def test_history_and_early_stopping(sevens):
     own = {"X_val": X_val, "y_val": y_val}
     fitted = classifier(unfreeze=(1, 3), early_stopping=True, hidden_units=(16,))
     history = fitted.fit(X, y, **own).history_
-    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy", "stage"}
+    figures = {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert set(history) == {*figures, "stage", "kept"}
     assert history["stage"] == [0] * 3 + [1] * 2 + [2] * 2
     assert fitted.n_iter_ == 7
     assert fitted.best_epoch_ == np.argmin(history["val_loss"])
@@ -301,6 +302,9 @@ def test_history_and_early_stopping(sevens):
     spoiled.fit(X, y, **own)
     assert spoiled.history_["stage"].count(1) == 1
     assert spoiled.best_epoch_ < 3
+    assert spoiled.history_["kept"] == [stage == 0 for stage in spoiled.history_["stage"]]
+    assert spoiled.summary().kept == (True, False, False)
+    assert str(spoiled.summary()).splitlines()[-1].split() == ["kept", "yes", "no", "no"]
     patient = classifier().fit(X, y)
     assert "val_loss" not in patient.history_
     assert patient.history_["stage"] == [0, 1, 1]
@@ -309,20 +313,14 @@ def test_history_and_early_stopping(sevens):
 
 def test_few_images_are_judged_in_folds(sevens):
     X, y, _, _ = sevens
-    fitted = classifier(
-        early_stopping=True, unfreeze=(1, 3), fine_tune_epochs=3, fine_tune_learning_rate=1e-4
-    ).fit(X, y)
-    history = fitted.history_
-    assert history["stage"] == [0, 1, 1, 1, 2, 2, 2]
-    assert fitted.best_epoch_ == np.argmin(history["val_loss"]) > 0
+    recipe = {"unfreeze": 3, "fine_tune_learning_rate": 1e-4}
+    fitted = classifier(early_stopping=True, fine_tune_epochs=3, **recipe).fit(X, y)
+    assert fitted.history_["stage"] == [0, 1, 1, 1]
+    best = fitted.best_epoch_
+    assert best == np.argmin(fitted.history_["val_loss"]) > 0
     # What is kept was trained on all images, so far as was best in the folds.
-    stage, epochs = history["stage"][fitted.best_epoch_], fitted.best_epoch_
-    assert stage == 2
-    assert epochs == 6
-    straight = classifier(unfreeze=(1, 3), fine_tune_epochs=3, fine_tune_learning_rate=1e-4)
-    np.testing.assert_array_equal(
-        fitted.decision_function(X), straight.fit(X, y).decision_function(X)
-    )
+    straight = classifier(fine_tune_epochs=best, **recipe).fit(X, y)
+    np.testing.assert_array_equal(fitted.decision_function(X), straight.decision_function(X))
 
 
 @pytest.mark.parametrize("validation_fraction", [0.1, 0.7])
@@ -335,6 +333,7 @@ def test_where_fine_tuning_fails_the_head_of_all_images_stays(sevens, validation
     ).fit(X, y)
     assert fitted.history_["stage"] == [0, 1, 1]
     assert fitted.best_epoch_ == 0
+    assert fitted.history_["kept"] == [True, False, False]
     head_alone = classifier(unfreeze=0).fit(X, y)
     np.testing.assert_array_equal(fitted.decision_function(X), head_alone.decision_function(X))
 

@@ -19,6 +19,7 @@ def test_it_tells_what_is_cached_frozen_and_trained():
     assert states["head"] == ("trained",) * 3
     assert summary.cuts == ("block3_pool", "block3_conv1", "block2_conv1")
     assert summary.trained_parameters == (0, 20784, 20784 + 13872 + 9248)
+    assert summary.kept == ()
     assert summary.cached_fractions[0] == 1 > summary.cached_fractions[1] > 0.5
     nothing = FineTunedConvNetClassifier("tiny", unfreeze="all").summary()
     assert nothing.cached_fractions[1] == 0
@@ -57,6 +58,7 @@ def test_a_fitted_head_is_counted(digits):
     head = 48 * 7 + 7 + 7 * 10 + 10
     assert summary.layers[-1].parameters == head
     assert summary.trained_parameters == (head,)
+    assert summary.kept == (True,)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,4 +98,4 @@ def test_a_cut_that_leaves_almost_nothing_to_cache_is_warned_of():
     with pytest.warns(UserWarning, match=r"stage 1 trains from 'conv2' on.*0% of the work"):
         classifier.summary()
     facts = facts_of("tiny")
-    summarize(facts, depths_of("all", facts), None)  # as asked for: no warning
+    summarize(facts, depths_of("all", facts))  # as asked for: no warning
