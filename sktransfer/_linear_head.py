@@ -43,38 +43,40 @@ class LinearHead:
             self._scaler.transform(view)
 
     def choose_strength(self, seed):
-        """The C of least loss on held-out unaltered images."""
+        """The C of least loss on held-out images, all of them unaltered."""
         folds = min(FOLDS, np.bincount(self._y).min())
         if folds < 2:
             return LONE_STRENGTH
+        rows = _in_fewest_coordinates(self._rows[0])
         splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
         losses = np.zeros(len(STRENGTHS))
-        for _, test in splitter.split(self._y, self._y):
-            weights = self._weights.copy()
-            weights[test] = 0
+        for train, test in splitter.split(rows, self._y):
             model = _regression(warm_start=True)
             for i, C in enumerate(STRENGTHS):
-                self._fit(model.set_params(C=C), weights)
-                log_p = model.predict_log_proba(self._rows[0, test])
+                model.set_params(C=C)
+                model.fit(rows[train], self._y[train], sample_weight=self._weights[train])
+                log_p = model.predict_log_proba(rows[test])
                 loss = -log_p[np.arange(len(test)), self._y[test]]
                 losses[i] += loss @ self._weights[test]
         return STRENGTHS[losses.argmin()]
 
     def solve(self, C):
         """The kernel (n_features, n_outputs) and bias (n_outputs,) of the network's head."""
-        model = self._fit(_regression(C=C), self._weights)
+        n_views, _, n_features = self._rows.shape
+        model = _regression(C=C).fit(
+            self._rows.reshape(-1, n_features),
+            np.tile(self._y, n_views),
+            sample_weight=np.tile(self._weights / np.float32(n_views), n_views),
+        )
         kernel = model.coef_ / self._scaler.scale_
         bias = model.intercept_ - kernel @ self._scaler.mean_
         return [kernel.T.astype(np.float32), bias.astype(np.float32)]
 
-    def _fit(self, model, weights):
-        n_views = len(self._rows)
-        rows = self._rows.reshape(-1, self._rows.shape[-1])
-        return model.fit(
-            rows,
-            np.tile(self._y, n_views),
-            sample_weight=np.tile(weights / np.float32(n_views), n_views),
-        )
+
+def _in_fewest_coordinates(rows):
+    """Rows in a basis of the space they span: a penalised regression sees no difference."""
+    n_images, n_features = rows.shape
+    return np.linalg.qr(rows.T, mode="r").T if n_images < n_features else rows
 
 
 def _regression(**parameters):

@@ -26,6 +26,10 @@ class InvalidSegmentError(Exception):
     """The file is no whole segment of the expected rows."""
 
 
+# Each half-precision number, by its bits: looking up takes half as long as NumPy's conversion.
+FROM_HALF = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+
+
 def write_segment(folder, keys, rows):
     """Write rows under their keys, durably and all or nothing; return the path."""
     from safetensors.numpy import save
@@ -86,7 +90,10 @@ class Segment:
                 raise InvalidSegmentError(f"{path} is no segment: {error}") from None
 
     def read(self, positions, out):
-        """Copy rows into `out`, one for one; return which of them were intact."""
+        """Copy rows into `out`, one for one; return which of them were intact.
+
+        Rows in half precision may be read as float32.
+        """
         intact = []
         buffer = np.empty(self._shape, self._dtype)
         with open(self.path, "rb", buffering=0) as file:
@@ -98,7 +105,7 @@ class Segment:
                 checksum = _checksum(self.keys[position], view)
                 intact.append(whole and checksum == self._checksums[position])
                 if target is not row:
-                    row[...] = target
+                    np.take(FROM_HALF, target.view(np.uint16), out=row, mode="wrap")
         return intact
 
     def _read_index(self, file, shape, dtype):

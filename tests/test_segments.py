@@ -34,6 +34,17 @@ def test_rows_come_back_in_any_order(tmp_path):
     np.testing.assert_array_equal(out, rows[[3, 0, 2]])
 
 
+def test_half_precision_is_read_as_float32(tmp_path):
+    rows = np.frombuffer(np.arange(1 << 16, dtype=np.uint16).tobytes(), dtype=np.float16)
+    rows = rows.reshape(-1, *SHAPE[:1], 1 << 14)
+    path = write_segment(tmp_path, [key(0), key(1)], rows)
+    segment = Segment(path, rows.shape[1:], rows.dtype)
+    out = np.empty(rows.shape, np.float32)
+    assert segment.read([0, 1], out) == [True, True]
+    np.testing.assert_array_equal(out, rows.astype(np.float32))
+    assert path.stat().st_size < out.nbytes * 0.6
+
+
 def test_a_segment_is_a_safetensors_file(tmp_path):
     path, _, rows = written(tmp_path)
     tensors = load_file(path)
