@@ -179,7 +179,7 @@ def single_fits(rounds):
         report(name, *times)
 
 
-def grid(rounds=3):
+def grid(rounds=2):
     paths, y = chosen(IMAGES)
     depths = [0, 1, 3, 6]
     share = len(paths) * (FOLDS - 1) // FOLDS
@@ -187,6 +187,7 @@ def grid(rounds=3):
     def plain_grid():
         script = PlainScript(MOBILENET, augmented=True)
         per_fold = sum(script.seconds(paths[:share], y[:share], depth) for depth in depths)
+        print(f"  plain search: {FOLDS * per_fold:.0f} s", flush=True)
         return FOLDS * per_fold
 
     def search(folder, epochs=EPOCHS):
@@ -199,20 +200,16 @@ def grid(rounds=3):
         print(f"  search: {elapsed:.0f} s, {misses} views of images computed", flush=True)
         return elapsed
 
-    def cold():
-        with tempfile.TemporaryDirectory() as folder:
-            return search(folder)
-
-    with tempfile.TemporaryDirectory() as folder:
-        search(folder, epochs=1)  # builds and traces
     views = 9 * len(paths)
     print(
         f"  {len(paths)} images in 8 views and unaltered: {views}; 4 sets of cuts: {4 * views}"
     )
-    report("grid, 4 depths × 5 folds, MobileNet", *interleave(rounds, plain_grid, cold))
-    with tempfile.TemporaryDirectory() as folder:
-        search(folder)
-        search(folder)  # with all rows there
+    with tempfile.TemporaryDirectory() as parent:
+        search(parent, epochs=1)  # builds and traces
+        folders = (os.path.join(parent, str(number)) for number in range(rounds))
+        times = interleave(rounds, plain_grid, lambda: search(next(folders)))
+        report("grid, 4 depths × 5 folds, MobileNet", *times)
+        search(os.path.join(parent, "0"))  # with all rows there
 
 
 def memory():
