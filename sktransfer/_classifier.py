@@ -459,7 +459,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
 
     def _examples(self, extractor, sources, codes, weights, X_val, y_val):
         """What to train on, and images of the user's own to judge by, or None."""
-        from sktransfer._training import Examples
+        from sktransfer._epochs import Examples
 
         images = extractor.identify(sources)
         images.raise_if_bad()

@@ -3,7 +3,6 @@
 import copy
 import math
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 import keras
@@ -11,6 +10,7 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
+from sktransfer._epochs import Batches, train_epochs
 from sktransfer._frozen import adopt, load
 from sktransfer._linear_head import LinearHead, views_within_memory
 from sktransfer._persistence import FittedNetwork
@@ -33,22 +33,6 @@ class Stage:
     spec: SuffixSpec
     epochs: int
     learning_rate: float
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Some rows of images, their classes as integers and their weights."""
-
-    images: object
-    rows: np.ndarray
-    y: np.ndarray
-    weights: np.ndarray
-
-    def __len__(self):
-        return len(self.rows)
-
-    def take(self, chosen):
-        return Examples(self.images, self.rows[chosen], self.y[chosen], self.weights[chosen])
 
 
 @dataclass(frozen=True)
@@ -106,6 +90,29 @@ def split(examples, training):
             )
         ]
     return [(examples.take(train), examples.take(test)) for train, test in pairs]
+
+
+def _mean_history(histories):
+    """Means over folds, of the epochs that all of them ran."""
+    numbered = []
+    for history in histories:
+        counts = Counter()
+        numbered.append({})
+        for position, stage in enumerate(history["stage"]):
+            numbered[-1][stage, counts[stage]] = position
+            counts[stage] += 1
+    common = [key for key in numbered[0] if all(key in other for other in numbered)]
+    result = {
+        name: np.mean(
+            [
+                [history[name][positions[key]] for key in common]
+                for history, positions in zip(histories, numbered, strict=True)
+            ],
+            axis=0,
+        ).tolist()
+        for name in histories[0]
+    }
+    return {**result, "stage": [stage for stage, _ in common]}
 
 
 class Fit:
@@ -203,10 +210,7 @@ class Fit:
             )
             trial._train(stages, train, judges)
             histories.append(trial.history)
-        for name in histories[0]:
-            mean = np.mean([history[name] for history in histories], axis=0)
-            self.history[name] = mean.tolist()
-        self.history["stage"] = histories[0]["stage"]
+        self.history |= _mean_history(histories)
         losses = np.nan_to_num(self.history["val_loss"], nan=math.inf)
         if np.isfinite(losses).any():
             self.best_epoch = int(losses.argmin())
@@ -268,7 +272,7 @@ class Fit:
 
     def _batches(self, stage, examples):
         size = self._training.batch_size
-        return _Batches(self._extractor, stage.spec.cut, examples, size)
+        return Batches(self._extractor, stage.spec.cut, examples, size)
 
     def _run_stage(self, number, stage, train, validation):
         suffix = compiled(self._network, stage.spec, self._training.optimizer)
@@ -285,8 +289,8 @@ class Fit:
             rng = np.random.default_rng([seed, 0])
             self.weights = {"base": {}, "head": initial_head(suffix.head_shapes(), rng)}
         suffix.reset(self.weights, stage.learning_rate, seed=seed + number)
-        watch = _Watch(self, suffix, number, stage)
-        _train_epochs(
+        watch = _Watch(self, suffix, number)
+        train_epochs(
             suffix.model,
             stage.epochs,
             self._batches(stage, train),
@@ -308,100 +312,38 @@ class Fit:
 class _Watch(keras.callbacks.Callback):
     """Writes the history, keeps the best weights and stops where nothing improves."""
 
-    def __init__(self, fit, suffix, number, stage):
+    def __init__(self, fit, suffix, number):
         super().__init__()
-        self._fit, self._suffix, self._number, self._stage = fit, suffix, number, stage
+        self._fit, self._suffix, self._number = fit, suffix, number
         self._since_best = 0
         self.best = None
 
     def on_epoch_end(self, epoch, logs):
-        fit, training = self._fit, self._fit._training
+        fit = self._fit
         for name, value in logs.items():
             fit.history[name].append(float(value))
         fit.history["stage"].append(self._number)
-        if not (training.early_stopping and "val_loss" in logs):
-            if epoch + 1 == self._stage.epochs:
-                self._keep(len(fit.history["loss"]) - 1)
+        if not self._is_judged(logs):
             return
         if logs["val_loss"] < fit._best_loss:
             fit._best_loss = logs["val_loss"]
             self._since_best = 0
-            self._keep(len(fit.history["loss"]) - 1)
+            self._keep()
         else:
             self._since_best += 1
-            self.model.stop_training = self._since_best >= training.n_iter_no_change
+            patience = fit._training.n_iter_no_change
+            self.model.stop_training = self._since_best >= patience
 
-    def _keep(self, epoch):
-        self._fit.best_epoch = epoch
+    def on_train_end(self, logs):
+        if not self._is_judged(logs):
+            self._keep()
+
+    def _is_judged(self, logs):
+        return self._fit._training.early_stopping and "val_loss" in logs
+
+    def _keep(self):
+        self._fit.best_epoch = len(self._fit.history["loss"]) - 1
         self.best = self._suffix.get_weights()
-
-
-def _train_epochs(model, epochs, batches, draw, judges, callbacks, verbose):
-    """What `model.fit` does, but for its input pipeline.
-
-    That runs beside the training on threads of TensorFlow's own, and in every other epoch, on
-    two cores, leaves one of them to the training: 130 instead of 60 ms a step.
-    """
-    callbacks = keras.callbacks.CallbackList(
-        callbacks,
-        add_progbar=bool(verbose),
-        model=model,
-        verbose=verbose,
-        epochs=epochs,
-        steps=batches.steps,
-    )
-    model.stop_training = False
-    callbacks.on_train_begin()
-    for epoch in range(epochs):
-        callbacks.on_epoch_begin(epoch)
-        model.reset_metrics()
-        for step, batch in enumerate(batches.read(*draw(epoch))):
-            callbacks.on_train_batch_begin(step)
-            logs = model.train_on_batch(*batch, return_dict=True)
-            callbacks.on_train_batch_end(step, logs)
-        if judges is not None:
-            logs |= {f"val_{name}": value for name, value in _judge(model, judges).items()}
-        callbacks.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
-    callbacks.on_train_end(logs)
-
-
-def _judge(model, judges):
-    model.reset_metrics()
-    for batch in judges.read(np.arange(judges.n_images), view=0):
-        logs = model.test_on_batch(*batch, return_dict=True)
-    return logs
-
-
-class _Batches:
-    """Rows, classes and weights of images, a batch at a time, read while the last is used."""
-
-    def __init__(self, extractor, cut, examples, size):
-        self._extractor, self._cut, self._examples = extractor, cut, examples
-        self._size = size
-        self.n_images = len(examples)
-        self.steps = math.ceil(self.n_images / size)
-
-    def read(self, order, view):
-        """The batches of one view of the images, in an order of positions."""
-        first, *others = np.split(order, range(self._size, self.n_images, self._size))
-        with ThreadPoolExecutor(1, "sktransfer-read") as reader:
-            coming = reader.submit(self._read, first, view)
-            for chosen in others:
-                batch, coming = coming.result(), reader.submit(self._read, chosen, view)
-                yield batch
-            yield coming.result()
-
-    def _read(self, chosen, view):
-        some = self._examples.take(chosen)
-        rows = self._extractor.rows(
-            some.images,
-            [(row, view) for row in some.rows],
-            self._cut,
-            keep=False,  # what is to be kept was computed before
-        )
-        return rows, some.y[:, np.newaxis].astype(np.float32), some.weights
 
 
 def predict_logits(fitted, extractor, images, optimizer):

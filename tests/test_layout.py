@@ -30,6 +30,7 @@ MAY_IMPORT = {
         "_augmentation",
         "_backbones",
         "_cache",
+        "_epochs",
         "_extraction",
         "_facts",
         "_inputs",
@@ -39,7 +40,7 @@ MAY_IMPORT = {
         "_training",
         "_unfreezing",
     },
-    "_training": {"_frozen", "_linear_head", "_persistence", "_suffix"},
+    "_training": {"_epochs", "_frozen", "_linear_head", "_persistence", "_suffix"},
     "_suffix": {"_facts", "_frozen"},
     "_persistence": {"_backbones", "_exceptions", "_frozen"},
     "_unfreezing": {"_backbones", "_exceptions"},
@@ -51,6 +52,7 @@ MAY_IMPORT = {
     "_cache": {"_segments"},
     "_augmentation": set(),
     "_decoding": set(),
+    "_epochs": set(),
     "_exceptions": set(),
     "_fingerprint": set(),
     "_linear_head": set(),
@@ -58,7 +60,7 @@ MAY_IMPORT = {
     "_summary": set(),
 }
 
-KERAS_LIVES_IN = {"_frozen", "_suffix", "_training"}
+KERAS_LIVES_IN = {"_epochs", "_frozen", "_suffix", "_training"}
 
 
 def imports_of(path):

@@ -1,0 +1,128 @@
+"""Epochs of training on rows: what `model.fit` does, on batches of our own reading.
+
+The input pipeline of `model.fit` runs on threads of TensorFlow's that, on two cores and in
+every other epoch, leave one core to the training: 130 instead of 60 ms a step (MobileNet, 20
+images).
+"""
+
+import math
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some rows of images, their classes as integers and their weights."""
+
+    images: object
+    rows: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self):
+        return len(self.rows)
+
+    def take(self, chosen):
+        return Examples(self.images, self.rows[chosen], self.y[chosen], self.weights[chosen])
+
+
+def train_epochs(model, epochs, batches, draw, judges, callbacks, verbose):
+    """Train a compiled model, as `model.fit` does.
+
+    Parameters
+    ----------
+    model : keras.Model
+    epochs : int
+    batches : Batches
+    draw : callable
+        Epoch → the order of the images, and their view.
+    judges : Batches or None
+        Whose loss and metrics are reported as ``val_…``.
+    callbacks : list of keras.callbacks.Callback
+    verbose : int
+    """
+    callbacks = keras.callbacks.CallbackList(
+        callbacks,
+        add_progbar=bool(verbose),
+        model=model,
+        verbose=verbose,
+        epochs=epochs,
+        steps=batches.steps,
+    )
+    model.stop_training = False
+    callbacks.on_train_begin()
+    for epoch in range(epochs):
+        callbacks.on_epoch_begin(epoch)
+        means = _RunningMeans()
+        for step, batch in enumerate(batches.read(*draw(epoch))):
+            callbacks.on_train_batch_begin(step)
+            means.add(model.train_on_batch(*batch, return_dict=True), *batch)
+            callbacks.on_train_batch_end(step, means.logs())
+        logs = means.logs()
+        if judges is not None:
+            logs |= {f"val_{name}": value for name, value in _judge(model, judges).items()}
+        callbacks.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    callbacks.on_train_end(logs)
+
+
+def _judge(model, judges):
+    means = _RunningMeans()
+    for batch in judges.read(np.arange(judges.n_images), view=0):
+        model.reset_metrics()
+        means.add(model.test_on_batch(*batch, return_dict=True), *batch)
+    return means.logs()
+
+
+class _RunningMeans:
+    """Over the batches of an epoch, of which Keras reports each by itself.
+
+    As in `model.fit`: of the loss by numbers of images, of metrics by their weights.
+    """
+
+    def __init__(self):
+        self._sums, self._shares = Counter(), Counter()
+
+    def add(self, logs, rows, y, weights):
+        for name, value in logs.items():
+            share = len(rows) if name == "loss" else float(weights.sum())
+            self._sums[name] += share * float(value)
+            self._shares[name] += share
+
+    def logs(self):
+        return {name: total / (self._shares[name] or 1) for name, total in self._sums.items()}
+
+
+class Batches:
+    """Rows, classes and weights of images, a batch at a time, read while the last is used."""
+
+    def __init__(self, extractor, cut, examples, size):
+        self._extractor, self._cut, self._examples = extractor, cut, examples
+        self._size = size
+        self.n_images = len(examples)
+        self.steps = math.ceil(self.n_images / size)
+
+    def read(self, order, view):
+        """The batches of one view of the images, in an order of positions."""
+        first, *others = np.split(order, range(self._size, self.n_images, self._size))
+        with ThreadPoolExecutor(1, "sktransfer-read") as reader:
+            coming = reader.submit(self._read, first, view)
+            for chosen in others:
+                batch, coming = coming.result(), reader.submit(self._read, chosen, view)
+                yield batch
+            yield coming.result()
+
+    def _read(self, chosen, view):
+        some = self._examples.take(chosen)
+        rows = self._extractor.rows(
+            some.images,
+            [(row, view) for row in some.rows],
+            self._cut,
+            keep=False,  # what is to be kept was computed before
+        )
+        return rows, some.y[:, np.newaxis].astype(np.float32), some.weights

@@ -1,0 +1,102 @@
+import keras
+import numpy as np
+import pytest
+from test_backbones import spec
+
+from sktransfer._epochs import Batches, Examples, train_epochs
+from sktransfer._extraction import Extractor
+
+CUT = (None, "avg")
+
+
+@pytest.fixture(scope="module")
+def examples(digits):
+    X, y = digits
+    extractor = Extractor(spec("tiny", input_range=(0, 16)), [CUT], cache_dir=None)
+    images = extractor.identify(list(X[:50]))
+    weights = np.linspace(0.5, 1.5, 50, dtype=np.float32)
+    return extractor, Examples(images, np.arange(50), (y[:50] % 2).astype(int), weights)
+
+
+def network():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((48,)), keras.layers.Dense(1)])
+    model.compile(
+        keras.optimizers.Adam(0.01),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        weighted_metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+    )
+    return model
+
+
+def test_batches_hold_each_image_once_and_in_order(examples):
+    extractor, some = examples
+    order = np.random.default_rng(0).permutation(50)
+    batches = Batches(extractor, CUT, some, 16)
+    assert batches.steps == 4
+    rows, y, weights = zip(*batches.read(order, view=0), strict=True)
+    assert [len(part) for part in rows] == [16, 16, 16, 2]
+    expected = extractor.rows(some.images, [(i, 0) for i in order], CUT)
+    np.testing.assert_array_equal(np.concatenate(rows), expected)
+    np.testing.assert_array_equal(np.concatenate(y)[:, 0], some.y[order])
+    np.testing.assert_array_equal(np.concatenate(weights), some.weights[order])
+
+
+def test_a_reader_that_fails_says_so_in_the_training(examples):
+    extractor, some = examples
+    with pytest.raises(ValueError, match="not in list"):
+        list(Batches(extractor, ("no such cut", None), some, 16).read(np.arange(50), 0))
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_epochs_are_those_of_model_fit(examples, judged):
+    extractor, some = examples
+    rows = extractor.rows(some.images, [(i, 0) for i in range(50)], CUT)
+    train, judges = some.take(np.arange(40)), some.take(np.arange(40, 50))
+    plain, ours = network(), network()
+    target = some.y[:, np.newaxis].astype(np.float32)
+    history = plain.fit(
+        rows[:40],
+        target[:40],
+        sample_weight=some.weights[:40],
+        validation_data=(rows[40:], target[40:], some.weights[40:]) if judged else None,
+        batch_size=16,
+        epochs=3,
+        shuffle=False,
+        verbose=0,
+    ).history
+    seen = keras.callbacks.History()
+    train_epochs(
+        ours,
+        3,
+        Batches(extractor, CUT, train, 16),
+        lambda epoch: (np.arange(40), 0),
+        Batches(extractor, CUT, judges, 16) if judged else None,
+        [seen],
+        verbose=0,
+    )
+    for a, b in zip(plain.get_weights(), ours.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    assert seen.history.keys() == history.keys()
+    for name, values in history.items():
+        np.testing.assert_allclose(seen.history[name], values, rtol=1e-4)
+
+
+def test_callbacks_can_stop_and_see_every_batch(examples):
+    extractor, some = examples
+
+    class StopAfterTwo(keras.callbacks.Callback):
+        steps = epochs = 0
+
+        def on_train_batch_end(self, batch, logs):
+            self.steps += 1
+            assert np.isfinite(logs["loss"])
+
+        def on_epoch_end(self, epoch, logs):
+            self.epochs += 1
+            self.model.stop_training = epoch == 1
+
+    stop = StopAfterTwo()
+    batches = Batches(extractor, CUT, some, 16)
+    train_epochs(network(), 9, batches, lambda epoch: (np.arange(50), 0), None, [stop], 0)
+    assert (stop.epochs, stop.steps) == (2, 8)
