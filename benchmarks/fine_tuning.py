@@ -13,7 +13,8 @@ Takes about half an hour on 2 cores.
 
 ``grid``: a search over four depths by five folds, MobileNet, augmented, 200 images, from an
 empty cache against the same by plain scripts, of which one fold of each depth is timed and
-scaled; then the search again with all rows there. Prints what each computed.
+scaled; then the search again with all rows there. Prints what each computed. A number after
+``grid`` is that of rounds, of six minutes each; three unless told.
 
 ``memory``: how much more memory a fit on 2,000 photographs × 8 views needs at its peak than
 one on 200, each in a process of its own.
@@ -179,7 +180,7 @@ def single_fits(rounds):
         report(name, *times)
 
 
-def grid(rounds=2):
+def grid(rounds):
     paths, y = chosen(IMAGES)
     depths = [0, 1, 3, 6]
     share = len(paths) * (FOLDS - 1) // FOLDS
@@ -230,15 +231,15 @@ def memory():
     print(f"difference: {peaks[1] - peaks[0]:.0f} MB")
 
 
-def main(mode="full"):
+def main(mode="full", rounds=3):
     if mode == "memory":
         memory()
         return
     print(f"{'':42} ratio  [range]          plain      ours")
     if mode == "grid":
-        grid()
+        grid(int(rounds))
     else:
-        single_fits(rounds=1 if mode == "quick" else 3)
+        single_fits(rounds=1 if mode == "quick" else int(rounds))
 
 
 if __name__ == "__main__":
