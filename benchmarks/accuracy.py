@@ -55,7 +55,9 @@ MOBILENET = {
 DIGITS = {
     "pooling": None,
     "augmentation": ImageAugmentation(horizontal_flip=False),
-    "fine_tune_learning_rate": 1e-4,
+    "fine_tune_learning_rate": 1e-3,
+    "fine_tune_epochs": 30,
+    "early_stopping": False,
 }
 TUTORIALS = {
     "dense head": {"pooling": None, "hidden_units": (256,), "dropout": 0.5},

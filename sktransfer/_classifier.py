@@ -452,8 +452,12 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         if not weights.any():
             raise ValueError("sample_weight is zero for every image")
         self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has one class only, {self.classes_[0]!r}; two are needed")
+        weighted = self.classes_[np.unique(codes[weights != 0])]
+        if len(weighted) < 2:
+            raise ValueError(
+                f"y has one class only, {weighted[0]!r}, not counting images whose "
+                "sample_weight is zero; two are needed"
+            )
         by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         return codes, weights * by_class[codes].astype(np.float32)
 

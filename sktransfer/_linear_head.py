@@ -5,6 +5,7 @@ epochs of mini-batches, and much quicker.
 """
 
 import numpy as np
+from scipy.special import logsumexp
 from sklearn import get_config
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
@@ -55,9 +56,8 @@ class LinearHead:
             for i, C in enumerate(STRENGTHS):
                 model.set_params(C=C)
                 model.fit(rows[train], self._y[train], sample_weight=self._weights[train])
-                log_p = model.predict_log_proba(rows[test])
-                loss = -log_p[np.arange(len(test)), self._y[test]]
-                losses[i] += loss @ self._weights[test]
+                logits = model.decision_function(rows[test]).reshape(len(test), -1)
+                losses[i] += log_loss(logits, self._y[test]) @ self._weights[test]
         return STRENGTHS[losses.argmin()]
 
     def solve(self, C):
@@ -71,6 +71,13 @@ class LinearHead:
         kernel = model.coef_ / self._scaler.scale_
         bias = model.intercept_ - kernel @ self._scaler.mean_
         return [kernel.T.astype(np.float32), bias.astype(np.float32)]
+
+
+def log_loss(logits, y):
+    """The loss of each image, from logits (n, n_outputs), one output for two classes."""
+    if logits.shape[1] == 1:
+        logits = np.column_stack([np.zeros_like(logits), logits])
+    return logsumexp(logits, axis=1) - logits[np.arange(len(y)), y]
 
 
 def _in_fewest_coordinates(rows):

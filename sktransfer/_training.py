@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, replace
 
 import keras
 import numpy as np
-from scipy.special import logsumexp
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from sktransfer._epochs import Batches, train_epochs
 from sktransfer._frozen import adopt, load
-from sktransfer._linear_head import LinearHead, views_within_memory
+from sktransfer._linear_head import LinearHead, log_loss, views_within_memory
 from sktransfer._persistence import FittedNetwork
 from sktransfer._suffix import (
     PREDICT_BATCH,
@@ -261,11 +260,9 @@ class Fit:
         """Loss and accuracy of a head alone, with weights as Keras takes them."""
         kernel, bias = self.weights["head"]
         logits = rows @ kernel + bias
-        if logits.shape[1] == 1:
-            logits = np.column_stack([np.zeros_like(logits), logits])
-        of_class = logits[np.arange(len(rows)), examples.y]
-        losses = logsumexp(logits, axis=1) - of_class
-        right = logits.argmax(axis=1) == examples.y
+        chosen = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
+        right = chosen == examples.y
+        losses = log_loss(logits, examples.y)
         weights = examples.weights
         accuracy = np.average(right, weights=weights) if weights.any() else math.nan
         return float(np.mean(losses * weights)), float(accuracy)
