@@ -190,11 +190,14 @@ class Fit:
             if stage.epochs:
                 self._run_stage(number, stage, train, validation)
 
+    def _without_stopping(self):
+        """A fit of the same kind that runs through all epochs."""
+        training = replace(self._training, early_stopping=False)
+        return Fit(self._extractor, self._network, training)
+
     def _train_again(self, stages, examples):
         """Train on all examples, now that it is known how far."""
-        final = Fit(
-            self._extractor, self._network, replace(self._training, early_stopping=False)
-        )
+        final = self._without_stopping()
         final._train(stages, examples)
         self.weights, self.spec = final.weights, final.spec
         self.head_C, self.head_views = final.head_C, final.head_views
@@ -204,9 +207,7 @@ class Fit:
         """The history over all epochs, as a mean over folds, and its best epoch."""
         histories = []
         for train, judges in trials:
-            trial = Fit(
-                self._extractor, self._network, replace(self._training, early_stopping=False)
-            )
+            trial = self._without_stopping()
             trial._train(stages, train, judges)
             histories.append(trial.history)
         self.history |= _mean_history(histories)
@@ -236,7 +237,8 @@ class Fit:
         """Stage 0 of a head without hidden layers, in one go."""
         unaltered = self._rows(train, 0, stage.spec.cut)
         rows = np.empty((len(views), *unaltered.shape), dtype=np.float32)
-        for i, view in enumerate(views):
+        rows[0] = unaltered
+        for i, view in enumerate(views[1:], 1):
             rows[i] = self._rows(train, view, stage.spec.cut)
         head = LinearHead(rows, train.y, train.weights)
         self.head_C = self._training.head_C or head.choose_strength(self._training.seed)
