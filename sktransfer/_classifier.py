@@ -52,8 +52,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
 
     head_C : float or None, default=None
         Inverse strength of the penalty on a head without hidden layers, as in
-        `LogisticRegression`, on standardised features. None chooses among 0.0001, 0.001, …, 1
-        by cross-validation.
+        `LogisticRegression`, on features that are divided by the root of their mean
+        variance. None chooses between 0.001 and 1 by cross-validation: the strongest penalty
+        whose loss is within one standard error of the least.
 
     unfreeze : int, float, str or tuple of them, default=3
         How much of the network is trained after the head. 0: nothing. An int: the top layers

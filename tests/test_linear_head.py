@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
@@ -23,22 +22,17 @@ def some(digits):
 
 @pytest.mark.parametrize("pooling", [None, "avg"])
 @pytest.mark.parametrize("classes", [2, 10])
-def test_it_is_logistic_regression_on_standardised_features(some, pooling, classes):
+def test_it_is_logistic_regression_on_features_of_one_scale(some, pooling, classes):
     X, y, X_test = some
     y = y % classes
     weights = np.random.default_rng(0).uniform(0, 2, len(y))
     ours = frozen(pooling=pooling, head_C=0.01).fit(X, y, sample_weight=weights)
     features = PretrainedFeatureTransformer("tiny", pooling=pooling, **COMMON)
-    plain = make_pipeline(
-        features, StandardScaler(), LogisticRegression(C=0.01, tol=1e-6, max_iter=1000)
-    )
-    plain.fit(
-        X,
-        y,
-        standardscaler__sample_weight=weights,
-        logisticregression__sample_weight=weights,
-    )
-    expected = plain.predict_proba(X_test)
+    rows = features.fit_transform(X)
+    scale = np.sqrt(StandardScaler().fit(rows, sample_weight=weights).var_.mean())
+    plain = LogisticRegression(C=0.01, tol=1e-6, max_iter=1000)
+    plain.fit(rows / scale, y, sample_weight=weights)
+    expected = plain.predict_proba(features.transform(X_test) / scale)
     np.testing.assert_allclose(ours.predict_proba(X_test), expected, atol=2e-3)
     assert ours.head_C_ == 0.01
     assert ours.head_views_ == (0,)
@@ -48,7 +42,7 @@ def test_it_is_logistic_regression_on_standardised_features(some, pooling, class
 def test_the_strength_is_chosen_by_held_out_images(some):
     X, y, _ = some
     fitted = frozen().fit(X, y)
-    assert fitted.head_C_ in (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    assert fitted.head_C_ in (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
     noise = frozen().fit(X, np.random.default_rng(0).integers(0, 2, len(y)))
     assert noise.head_C_ < fitted.head_C_
 
