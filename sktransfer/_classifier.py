@@ -502,10 +502,10 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         )
         (_, output), *above = depths_of(self.unfreeze, facts)
         epochs, rate = self.head_epochs, self.head_learning_rate
-        stages = [Stage(SuffixSpec((output, head.cut_pooling), None, head), epochs, rate)]
+        stages = [Stage(0, SuffixSpec((output, head.cut_pooling), None, head), epochs, rate)]
         epochs, rate = self.fine_tune_epochs, self.fine_tune_learning_rate
-        for first, cut in above:
-            stages.append(Stage(SuffixSpec((cut, None), first, head), epochs, rate))
+        for number, (first, cut) in enumerate(above, 1):
+            stages.append(Stage(number, SuffixSpec((cut, None), first, head), epochs, rate))
         return stages
 
     def _training(self, seed):

@@ -30,7 +30,7 @@ class Examples:
         return Examples(self.images, self.rows[chosen], self.y[chosen], self.weights[chosen])
 
 
-def train_epochs(model, epochs, batches, draw, judges, callbacks, verbose):
+def train_epochs(model, epochs, batches, draw, judge, callbacks, verbose):
     """Train a compiled model, as `model.fit` does.
 
     Parameters
@@ -40,8 +40,8 @@ def train_epochs(model, epochs, batches, draw, judges, callbacks, verbose):
     batches : Batches
     draw : callable
         Epoch → the order of the images, and their view.
-    judges : Batches or None
-        Whose loss and metrics are reported as ``val_…``.
+    judge : callable or None
+        After each epoch: () → figures, by name, that callbacks see beside those of training.
     callbacks : list of keras.callbacks.Callback
     verbose : int
     """
@@ -63,20 +63,12 @@ def train_epochs(model, epochs, batches, draw, judges, callbacks, verbose):
             means.add(model.train_on_batch(*batch, return_dict=True), *batch)
             callbacks.on_train_batch_end(step, means.logs())
         logs = means.logs()
-        if judges is not None:
-            logs |= {f"val_{name}": value for name, value in _judge(model, judges).items()}
+        if judge is not None:
+            logs |= judge()
         callbacks.on_epoch_end(epoch, logs)
         if model.stop_training:
             break
     callbacks.on_train_end(logs)
-
-
-def _judge(model, judges):
-    means = _RunningMeans()
-    for batch in judges.read(np.arange(judges.n_images), view=0):
-        model.reset_metrics()
-        means.add(model.test_on_batch(*batch, return_dict=True), *batch)
-    return means.logs()
 
 
 class _RunningMeans:

@@ -111,7 +111,7 @@ class CompiledSuffix:
         self._fresh_optimizer = [np.array(_value(v)) for v in self.model.optimizer.variables]
         self._original = {i: layer.get_weights() for i, layer in self._base.items()}
 
-    def reset(self, weights, learning_rate=1e-3, seed=0):
+    def reset(self, weights, seed=0):
         """As if built anew, with these weights; `get_weights` says what they are."""
         for i, layer in self._base.items():
             layer.set_weights(weights["base"].get(i, self._original[i]))
@@ -123,7 +123,6 @@ class CompiledSuffix:
             self.model.optimizer.variables, self._fresh_optimizer, strict=True
         ):
             variable.assign(value)
-        self.model.optimizer.learning_rate = learning_rate
         for i, layer in enumerate(self._head):
             if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 layer.seed_generator.state.assign(np.array([seed, i], dtype=np.uint32))
@@ -220,7 +219,7 @@ def _optimizer_config(optimizer):
 
 
 def _optimizer(optimizer):
-    """A new optimizer: the learning rate is the stage's, and set at each reset."""
+    """A new optimizer: the learning rate is the stage's, and set in each epoch."""
     config = _optimizer_config(optimizer)
     if isinstance(config, str):
         return keras.optimizers.get(config)

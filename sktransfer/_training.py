@@ -2,11 +2,13 @@
 
 import copy
 import math
+import warnings
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, replace
 
 import keras
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from sktransfer._epochs import Batches, train_epochs
@@ -23,15 +25,29 @@ from sktransfer._suffix import (
 
 FEWEST_JUDGES = 50  # where a split would hold out fewer images than this …
 FOLDS = 3  # … so many folds judge by all of them
+WARM_UP = 0.2  # share of a stage's epochs
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A span of epochs with one set of trainable layers."""
+    """A span of epochs with one set of trainable layers, or a head to be solved.
 
+    The learning rate rises over the first epochs and falls like half a cosine over all of
+    them, also where it is known that fewer are best, and the stage stops after these.
+    """
+
+    number: int
     spec: SuffixSpec
     epochs: int
     learning_rate: float
+    stop_after: int | None = None
+    views: tuple = ()  # that its head is solved on, instead of any epoch
+
+    def rate(self, epoch):
+        """The learning rate of an epoch of this stage."""
+        rising = min(1, (epoch + 1) / (WARM_UP * self.epochs))
+        falling = (1 + math.cos(math.pi * (epoch + 0.5) / self.epochs)) / 2
+        return self.learning_rate * rising * falling
 
 
 @dataclass(frozen=True)
@@ -91,27 +107,27 @@ def split(examples, training):
     return [(examples.take(train), examples.take(test)) for train, test in pairs]
 
 
-def _mean_history(histories):
-    """Means over folds, of the epochs that all of them ran."""
+def _common_epochs(histories):
+    """Of each history, the positions of the epochs that all of them have."""
     numbered = []
     for history in histories:
-        counts = Counter()
-        numbered.append({})
+        counts, positions = Counter(), {}
         for position, stage in enumerate(history["stage"]):
-            numbered[-1][stage, counts[stage]] = position
+            positions[stage, counts[stage]] = position
             counts[stage] += 1
+        numbered.append(positions)
     common = [key for key in numbered[0] if all(key in other for other in numbered)]
-    result = {
-        name: np.mean(
-            [
-                [history[name][positions[key]] for key in common]
-                for history, positions in zip(histories, numbered, strict=True)
-            ],
-            axis=0,
-        ).tolist()
-        for name in histories[0]
-    }
-    return {**result, "stage": [stage for stage, _ in common]}
+    return [[positions[key] for key in common] for positions in numbered]
+
+
+def _measure(logits, examples):
+    """The loss of each image and the accuracy, with weights as Keras takes them."""
+    with np.errstate(invalid="ignore"):  # where training diverged
+        losses = log_loss(logits, examples.y)
+    chosen = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
+    weights = examples.weights
+    accuracy = np.average(chosen == examples.y, weights=weights) if weights.any() else math.nan
+    return losses * weights, accuracy
 
 
 class Fit:
@@ -124,14 +140,16 @@ class Fit:
         self.head_C, self.head_views = None, ()
         self.kept_stages = []
         self.weights = self.spec = None
-        self._best_loss = math.inf
+        self._judgements = []  # of each epoch, the losses of the images that judge it
 
     def run(self, stages, examples, validation=None):
         """Train, and find out how far by a validation set, a split, folds, or not at all."""
-        linear = stages[0].spec.head.is_linear
+        first, *others = stages
+        first = replace(first, views=self._views_to_solve_on(first, len(examples)))
+        stages = [first, *others]
         if validation is not None:
             trials = [(examples, validation)]
-        elif self._training.early_stopping and not (linear and len(stages) == 1):
+        elif self._training.early_stopping and (others or not first.views):
             trials = split(examples, self._training)
         else:
             trials = []
@@ -140,8 +158,8 @@ class Fit:
             self._train(stages, examples)
         elif len(trials) == 1:
             self._train(stages, *trials[0])
-            if validation is None and linear and self.spec == stages[0].spec:
-                self._train_again(stages[:1], examples)
+            if validation is None and first.views and self.kept_stages == [0]:
+                self._train_again([first], examples)
         else:
             self._judge_by_folds(stages, trials)
             if self.best_epoch is not None:
@@ -169,26 +187,20 @@ class Fit:
         """Compute what the cache lacks, at all cuts in one pass over the images."""
         training = self._training
         fresh = training.augmented and training.augmentation_views is None
-        epochs = sum(stage.epochs for stage in stages)
-        if stages[0].spec.head.is_linear:  # which is solved on all views, the unaltered too
-            epochs = max(epochs, training.augmentation_views or 0)
-            views = (0,) if fresh else tuple(dict.fromkeys((0, *training.views(epochs))))
-        else:
-            views = () if fresh else training.views(epochs)
+        epochs = sum(1 if stage.views else stage.epochs for stage in stages)
+        views = dict.fromkeys((*stages[0].views, *training.views(epochs)))
+        views = tuple(view for view in views if view == 0 or not fresh)
         for part, wanted in ((examples, views), *((judges, (0,)) for _, judges in trials)):
             self._extractor.keep(part.images, wanted, part.rows)
             part.images.raise_if_bad()
 
     def _train(self, stages, train, validation=None):
         """One stage after the other, each from the best weights so far."""
-        for number, stage in enumerate(stages):
-            if number == 0 and stage.spec.head.is_linear:
-                views = self._views_of_linear_head(stage, train)
-                if views:
-                    self._solve_head(stage, views, train, validation)
-                    continue
-            if stage.epochs:
-                self._run_stage(number, stage, train, validation)
+        for stage in stages:
+            if stage.views:
+                self._solve_head(stage, train, validation)
+            elif stage.epochs:
+                self._run_stage(stage, train, validation)
 
     def _without_stopping(self):
         """A fit of the same kind that runs through all epochs."""
@@ -205,144 +217,184 @@ class Fit:
 
     def _judge_by_folds(self, stages, trials):
         """The history over all epochs, as a mean over folds, and its best epoch."""
-        histories = []
-        for train, judges in trials:
-            trial = self._without_stopping()
-            trial._train(stages, train, judges)
-            histories.append(trial.history)
-        self.history |= _mean_history(histories)
-        losses = np.nan_to_num(self.history["val_loss"], nan=math.inf)
-        if np.isfinite(losses).any():
-            self.best_epoch = int(losses.argmin())
+        fits = [self._without_stopping() for _ in trials]
+        for fit, (train, judges) in zip(fits, trials, strict=True):
+            fit._train(stages, train, judges)
+        common = _common_epochs([fit.history for fit in fits])
+        for name in fits[0].history:
+            values = [
+                np.array(fit.history[name])[epochs]
+                for fit, epochs in zip(fits, common, strict=True)
+            ]
+            mean = values[0] if name == "stage" else np.mean(values, axis=0)
+            self.history[name] = mean.tolist()
+        self._judgements = [
+            np.concatenate([fit._judgements[i] for fit, i in zip(fits, epochs, strict=True)])
+            for epochs in zip(*common, strict=True)
+        ]
+        for stage in stages:
+            epoch = self._best_of(stage)
+            if epoch is not None and self._is_better_than_before(epoch):
+                self.best_epoch = epoch
+
+    def _best_of(self, stage):
+        """The epoch of a stage whose loss is the least."""
+        epochs = [i for i, n in enumerate(self.history["stage"]) if n == stage.number]
+        losses = np.array([self.history["val_loss"][i] for i in epochs])
+        return epochs[np.nanargmin(losses)] if np.isfinite(losses).any() else None
+
+    def _is_better_than_before(self, epoch):
+        """Whether the best epoch of a stage is clearly better than the best before it."""
+        if self.best_epoch is None:
+            return True
+        gains = self._judgements[self.best_epoch] - self._judgements[epoch]
+        return gains.mean() > gains.std() / math.sqrt(len(gains))
 
     def _up_to_best(self, stages):
         """The stages as far as the best epoch."""
-        epochs = Counter(self.history["stage"][: self.best_epoch + 1])
-        last = max(epochs)
-        return [
-            replace(stage, epochs=epochs[number] if number == last else stage.epochs)
-            for number, stage in enumerate(stages[: last + 1])
-        ]
+        last = self.history["stage"][self.best_epoch]
+        epochs = self.history["stage"][: self.best_epoch + 1].count(last)
+        return [*stages[:last], replace(stages[last], stop_after=epochs)]
 
-    def _views_of_linear_head(self, stage, train):
-        """The views that a head without hidden layers is solved on, if memory allows."""
+    def _views_to_solve_on(self, stage, n_images):
+        """The views that a head without hidden layers is solved on, as memory allows."""
+        if not stage.spec.head.is_linear:
+            return ()
         views = (0,)
         if self._training.augmented:
             n_views = self._training.augmentation_views or stage.epochs
             views += self._training.views(n_views)
         n_features = math.prod(self._extractor.shape(stage.spec.cut))
-        return views_within_memory(views, len(train), n_features)
+        return views_within_memory(views, n_images, n_features)
 
-    def _solve_head(self, stage, views, train, validation):
+    def _solve_head(self, stage, train, validation):
         """Stage 0 of a head without hidden layers, in one go."""
         unaltered = self._rows(train, 0, stage.spec.cut)
-        rows = np.empty((len(views), *unaltered.shape), dtype=np.float32)
+        rows = np.empty((len(stage.views), *unaltered.shape), dtype=np.float32)
         rows[0] = unaltered
-        for i, view in enumerate(views[1:], 1):
+        for i, view in enumerate(stage.views[1:], 1):
             rows[i] = self._rows(train, view, stage.spec.cut)
         head = LinearHead(rows, train.y, train.weights)
         self.head_C = self._training.head_C or head.choose_strength(self._training.seed)
-        self.head_views = views
-        self.weights = {"base": {}, "head": head.solve(self.head_C)}
-        self.spec, self.best_epoch, self.kept_stages = stage.spec, 0, [0]
-        loss, accuracy = self._measure(unaltered, train)
-        self.history |= {"loss": [loss], "accuracy": [accuracy], "stage": [0]}
+        self.head_views = stage.views
+        kernel, bias = head.solve(self.head_C)
+        losses, accuracy = _measure(unaltered @ kernel + bias, train)
+        logs = {"loss": losses.mean(), "accuracy": accuracy}
         if validation is not None:
             rows = self._rows(validation, 0, stage.spec.cut)
-            loss, accuracy = self._measure(rows, validation)
-            self.history |= {"val_loss": [loss], "val_accuracy": [accuracy]}
-            self._best_loss = loss
+            logs |= self._judge(rows @ kernel + bias, validation)
+        self.note(stage, logs)
+        self._take(stage, 0, {"base": {}, "head": [kernel, bias]})
 
     def _rows(self, examples, view, cut):
         items = [(row, view) for row in examples.rows]
         rows = self._extractor.rows(examples.images, items, cut, keep=False)
         return rows.reshape(len(items), -1)
 
-    def _measure(self, rows, examples):
-        """Loss and accuracy of a head alone, with weights as Keras takes them."""
-        kernel, bias = self.weights["head"]
-        logits = rows @ kernel + bias
-        chosen = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
-        right = chosen == examples.y
-        losses = log_loss(logits, examples.y)
-        weights = examples.weights
-        accuracy = np.average(right, weights=weights) if weights.any() else math.nan
-        return float(np.mean(losses * weights)), float(accuracy)
+    def _judge(self, logits, examples):
+        """Figures of an epoch on images that are not trained on."""
+        losses, accuracy = _measure(logits, examples)
+        self._judgements.append(losses)
+        return {"val_loss": losses.mean(), "val_accuracy": accuracy}
 
-    def _batches(self, stage, examples):
-        size = self._training.batch_size
-        return Batches(self._extractor, stage.spec.cut, examples, size)
+    def note(self, stage, logs):
+        """Write an epoch into the history."""
+        for name, value in logs.items():
+            self.history[name].append(float(value))
+        self.history["stage"].append(stage.number)
 
-    def _run_stage(self, number, stage, train, validation):
+    def _take(self, stage, epoch, weights):
+        """Go on from the weights of an epoch."""
+        base = {**self.weights["base"], **weights["base"]} if self.weights else {}
+        self.weights = {"base": base, "head": weights["head"]}
+        self.spec, self.best_epoch = stage.spec, epoch
+        self.kept_stages.append(stage.number)
+
+    def _run_stage(self, stage, train, validation):
         suffix = compiled(self._network, stage.spec, self._training.optimizer)
         with suffix.lock:
             try:
-                self._fit(suffix, number, stage, train, validation)
+                self._fit(suffix, stage, train, validation)
             except BaseException:
                 discard(suffix)
                 raise
 
-    def _fit(self, suffix, number, stage, train, validation):
-        seed, done = self._training.seed, len(self.history["loss"])
-        if self.weights is None:
-            rng = np.random.default_rng([seed, 0])
-            self.weights = {"base": {}, "head": initial_head(suffix.head_shapes(), rng)}
-        suffix.reset(self.weights, stage.learning_rate, seed=seed + number)
-        watch = _Watch(self, suffix, number)
+    def _fit(self, suffix, stage, train, validation):
+        training, done = self._training, len(self.history["loss"])
+        weights = self.weights
+        if weights is None:
+            rng = np.random.default_rng([training.seed, 0])
+            weights = {"base": {}, "head": initial_head(suffix.head_shapes(), rng)}
+        suffix.reset(weights, seed=training.seed + stage.number)
+
+        def judge():
+            batches = Batches(self._extractor, stage.spec.cut, validation, PREDICT_BATCH)
+            read = batches.read(np.arange(len(validation)), view=0)
+            logits = np.concatenate([suffix.logits(rows) for rows, _, _ in read])
+            return self._judge(logits, validation)
+
+        judged = training.early_stopping and validation is not None
+        watch = _Watch(self, suffix, stage, training.n_iter_no_change if judged else None)
         train_epochs(
             suffix.model,
-            stage.epochs,
-            self._batches(stage, train),
-            lambda epoch: self._training.draw(done + epoch, len(train)),
-            validation and self._batches(stage, validation),
-            [watch, *copy.deepcopy(self._training.callbacks)],
-            self._training.verbose,
+            stage.stop_after or stage.epochs,
+            Batches(self._extractor, stage.spec.cut, train, training.batch_size),
+            lambda epoch: training.draw(done + epoch, len(train)),
+            judge if validation is not None else None,
+            [
+                watch,
+                keras.callbacks.LearningRateScheduler(lambda epoch, _: stage.rate(epoch)),
+                *copy.deepcopy(training.callbacks),
+            ],
+            training.verbose,
         )
-        if watch.best is None:  # no epoch of this stage was better than all before
-            return
-        self.weights = {
-            "base": {**self.weights["base"], **watch.best["base"]},
-            "head": watch.best["head"],
-        }
-        self.spec = stage.spec
-        self.kept_stages.append(number)
+        if watch.weights is None:
+            warnings.warn(
+                f"stage {stage.number} was rolled back: its loss is not a number; "
+                "lower its learning rate",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        elif not judged or self._is_better_than_before(watch.epoch):
+            self._take(stage, watch.epoch, watch.weights)
 
 
 class _Watch(keras.callbacks.Callback):
-    """Writes the history, keeps the best weights and stops where nothing improves."""
+    """Writes the history, and keeps the weights of the best or of the last epoch.
 
-    def __init__(self, fit, suffix, number):
+    Parameters
+    ----------
+    fit : Fit
+    suffix : CompiledSuffix
+    stage : Stage
+    patience : int or None
+        Epochs without improvement before the stage is stopped. None keeps the last epoch.
+    """
+
+    def __init__(self, fit, suffix, stage, patience):
         super().__init__()
-        self._fit, self._suffix, self._number = fit, suffix, number
-        self._since_best = 0
-        self.best = None
+        self._fit, self._suffix, self._stage, self._patience = fit, suffix, stage, patience
+        self._least, self._since_best = math.inf, 0
+        self.epoch = self.weights = None
 
     def on_epoch_end(self, epoch, logs):
-        fit = self._fit
-        for name, value in logs.items():
-            fit.history[name].append(float(value))
-        fit.history["stage"].append(self._number)
-        if not self._is_judged(logs):
+        self._fit.note(self._stage, logs)
+        if self._patience is None:
             return
-        if logs["val_loss"] < fit._best_loss:
-            fit._best_loss = logs["val_loss"]
-            self._since_best = 0
+        if logs["val_loss"] < self._least:
+            self._least, self._since_best = logs["val_loss"], 0
             self._keep()
         else:
             self._since_best += 1
-            patience = fit._training.n_iter_no_change
-            self.model.stop_training = self._since_best >= patience
+            self.model.stop_training = self._since_best >= self._patience
 
     def on_train_end(self, logs):
-        if not self._is_judged(logs):
+        if self._patience is None and math.isfinite(logs["loss"]):
             self._keep()
 
-    def _is_judged(self, logs):
-        return self._fit._training.early_stopping and "val_loss" in logs
-
     def _keep(self):
-        self._fit.best_epoch = len(self._fit.history["loss"]) - 1
-        self.best = self._suffix.get_weights()
+        self.epoch = len(self._fit.history["loss"]) - 1
+        self.weights = self._suffix.get_weights()
 
 
 def predict_logits(fitted, extractor, images, optimizer):
