@@ -38,8 +38,9 @@ class ImageAugmentation(BaseEstimator):
     zoom_range : float, default=0.1
         Enlarge or shrink each side by a factor between 1 minus and 1 plus this.
 
-    horizontal_flip : bool, default=True
-        Mirror every other image, left to right.
+    horizontal_flip : bool, default=False
+        Mirror every other image, left to right: right for most photographs, wrong for
+        letters and digits.
 
     vertical_flip : bool, default=False
         Mirror every other image, top to bottom.
@@ -65,7 +66,11 @@ class ImageAugmentation(BaseEstimator):
     >>> import numpy as np
     >>> from sktransfer import ImageAugmentation
     >>> mirror = ImageAugmentation(
-    ...     rotation_range=0, width_shift_range=0, height_shift_range=0, zoom_range=0
+    ...     rotation_range=0,
+    ...     width_shift_range=0,
+    ...     height_shift_range=0,
+    ...     zoom_range=0,
+    ...     horizontal_flip=True,
     ... )
     >>> image = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
     >>> views = [mirror.view(image, b"digest of the image", i) for i in range(1, 9)]
@@ -93,7 +98,7 @@ class ImageAugmentation(BaseEstimator):
         height_shift_range=0.1,
         shear_range=0.0,
         zoom_range=0.1,
-        horizontal_flip=True,
+        horizontal_flip=False,
         vertical_flip=False,
         brightness_range=0.0,
         fill_mode="nearest",

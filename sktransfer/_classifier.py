@@ -1,5 +1,6 @@
 """`FineTunedConvNetClassifier`: augmented training and staged unfreezing."""
 
+import math
 import os
 from numbers import Integral, Real
 
@@ -15,19 +16,21 @@ from sktransfer._augmentation import ImageAugmentation
 from sktransfer._backbones import BackboneSpec
 from sktransfer._cache import FeatureCache
 from sktransfer._extraction import Extractor
-from sktransfer._facts import find_facts, load_network
+from sktransfer._facts import find_facts, load_network, row_shape
 from sktransfer._inputs import check_images
 from sktransfer._persistence import from_state, pack_backbone, to_state, unpack_backbone
 from sktransfer._summary import summarize
 from sktransfer._unfreezing import depths_of
 
+MOST_FLATTENED = 2048  # features, where `pooling` is "auto"
+
 
 class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
     """Classify images by a pretrained network whose top layers are trained along.
 
-    First a new head is trained on the frozen network, then, with a very low learning rate,
-    the head and the top layers of the network, in one or several stages; the weights of the
-    best epoch on held-out images are kept. A head without hidden layers is a logistic
+    First a new head is trained on the frozen network, then, with a low learning rate, the head
+    and the top layers of the network, in one or several stages; a stage is kept only if
+    held-out images are clearly better off. A head without hidden layers is a logistic
     regression, solved to its optimum by scikit-learn. The frozen part of the network runs once
     for each view of an image, ever: its results are kept on disk as in
     `PretrainedFeatureTransformer`, and shared by stages, folds, candidates and processes.
@@ -40,8 +43,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
     conv_filters : tuple of int, default=()
         Head: a 3 × 3 convolution with relu for each.
 
-    pooling : {"avg", "max"} or None, default="avg"
-        Head: mean or maximum over all positions; None flattens.
+    pooling : {"auto", "avg", "max"} or None, default="auto"
+        Head: mean or maximum over all positions; None flattens. ``"auto"`` flattens where
+        that gives at most 2,048 features, and takes the mean else.
 
     hidden_units : tuple of int, default=()
         Head: a dense layer with relu and dropout for each.
@@ -82,14 +86,16 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         Epochs of each stage of fine-tuning, at most.
 
     head_learning_rate : float, default=1e-3
-        For the head.
+        For a head that is trained in epochs: the highest rate. In each stage it rises over
+        the first fifth of the epochs and falls to zero like half a cosine over all of them.
+        A ``LearningRateScheduler`` among `keras_callbacks` overrules that.
 
-    fine_tune_learning_rate : float, default=1e-5
-        For the stages of fine-tuning.
+    fine_tune_learning_rate : float, default=3e-4
+        For each stage of fine-tuning: the highest rate, in the same way.
 
-    optimizer : str, dict or keras.optimizers.Optimizer, default="rmsprop"
+    optimizer : str, dict or keras.optimizers.Optimizer, default="adam"
         A name, or Keras' serialization, or an instance, which is copied. Each stage begins
-        with a fresh one, at the stage's learning rate.
+        with a fresh one, and takes its learning rate from the stage.
 
     batch_size : int, default=32
         Images in a step of training.
@@ -100,10 +106,13 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         all images instead.
 
     early_stopping : bool, default=True
-        Stop a stage when the validation loss no longer improves, and keep the weights of the
-        best epoch of all stages; if that is a head without hidden layers, it is solved again
-        on all images. Where folds judge, all epochs are run on each, and then as many as are
-        best on average on all images. False trains on all images, through all epochs.
+        Stop a stage when the validation loss no longer improves, and take the weights of its
+        best epoch. They are kept only if their loss is less than that of the stages before by
+        more than one standard error of the difference; else the stage is rolled back. If
+        nothing is left but a head without hidden layers, it is solved again on all images.
+        Where folds judge, all epochs are run on each, and then, on all images, as many as are
+        best by the same rule on the images of all folds. False trains on all images, through
+        all epochs.
 
     n_iter_no_change : int, default=5
         Epochs without improvement before a stage is stopped.
@@ -139,7 +148,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         Epochs run, over all stages.
 
     best_epoch_ : int
-        The epoch, from 0 over all stages, whose weights are used.
+        The epoch, from 0 over all stages, whose weights are kept.
 
     head_C_ : float or None
         The inverse strength that a head without hidden layers was solved with, or None if
@@ -167,7 +176,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
     >>> from sktransfer import FineTunedConvNetClassifier
     >>> X, y = load_digits(return_X_y=True)
     >>> classifier = FineTunedConvNetClassifier(
-    ...     "tiny", image_shape=(8, 8), input_range=(0, 16), pooling=None, random_state=0
+    ...     "tiny", image_shape=(8, 8), input_range=(0, 16), random_state=0
     ... )
     >>> classifier.fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.8
     True
@@ -182,7 +191,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         "input_range": ["array-like"],
         "image_shape": ["array-like", None],
         "conv_filters": ["array-like"],
-        "pooling": [StrOptions({"avg", "max"}), None],
+        "pooling": [StrOptions({"auto", "avg", "max"}), None],
         "hidden_units": ["array-like"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "head_C": [Interval(Real, 0, None, closed="neither"), None],
@@ -217,7 +226,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         input_range=(0, 255),
         image_shape=None,
         conv_filters=(),
-        pooling="avg",
+        pooling="auto",
         hidden_units=(),
         dropout=0.2,
         head_C=None,
@@ -227,8 +236,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         head_epochs=20,
         fine_tune_epochs=10,
         head_learning_rate=1e-3,
-        fine_tune_learning_rate=1e-5,
-        optimizer="rmsprop",
+        fine_tune_learning_rate=3e-4,
+        optimizer="adam",
         batch_size=32,
         validation_fraction=0.1,
         early_stopping=True,
@@ -495,7 +504,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
 
         head = Head(
             tuple(int(n) for n in self.conv_filters),
-            self.pooling,
+            self._pooling(facts),
             tuple(int(n) for n in self.hidden_units),
             float(self.dropout),
             1 if len(self.classes_) == 2 else len(self.classes_),
@@ -507,6 +516,12 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         for number, (first, cut) in enumerate(above, 1):
             stages.append(Stage(number, SuffixSpec((cut, None), first, head), epochs, rate))
         return stages
+
+    def _pooling(self, facts):
+        if self.pooling != "auto":
+            return self.pooling
+        flattened = math.prod(row_shape(facts, facts["output"], None))
+        return None if flattened <= MOST_FLATTENED else "avg"
 
     def _training(self, seed):
         from sktransfer._training import Training

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from test_backbones import spec
@@ -215,9 +216,21 @@ def test_training_on_rows_is_training_the_whole_network(sevens):
     from sktransfer._decoding import decode
     from sktransfer._suffix import initial_head
 
+    class ConstantRate(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            head_alone = isinstance(self.model.layers[1], keras.layers.Flatten)
+            self.model.optimizer.learning_rate = 1e-3 if head_alone else 1e-5
+
     X, y, X_test, _ = sevens
-    recipe = {"unfreeze": 3, "hidden_units": (16,), "augmentation": None, "dropout": 0.0}
-    fitted = classifier(**recipe, head_epochs=1).fit(X, y)
+    fitted = classifier(
+        unfreeze=3,
+        hidden_units=(16,),
+        dropout=0.0,
+        augmentation=None,
+        head_epochs=1,
+        optimizer="rmsprop",
+        keras_callbacks=[ConstantRate()],
+    ).fit(X, y)
     pixels, test = (
         np.stack([decode(x, (32, 32), (0, 16)) for x in images]) / 127.5 - 1
         for images in (X, X_test)
@@ -306,7 +319,7 @@ def test_each_view_goes_through_the_prefix_once(sevens):
         {"augmentation": None},
         {"augmentation_views": None},
         {"cache_dir": None},
-        {"augmentation": ImageAugmentation(horizontal_flip=False)},
+        {"augmentation": ImageAugmentation(horizontal_flip=True)},
     ],
 )
 def test_views_may_be_none_fresh_or_not_kept(sevens, parameters):
@@ -325,37 +338,104 @@ def test_history_and_early_stopping(sevens):
     X, y, X_val, y_val = sevens
     own = {"X_val": X_val, "y_val": y_val}
     fitted = classifier(unfreeze=(1, 3), early_stopping=True, hidden_units=(16,))
+    fitted.set_params(fine_tune_learning_rate=1e-3)
     history = fitted.fit(X, y, **own).history_
     figures = {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert set(history) == {*figures, "stage", "kept"}
     assert history["stage"] == [0] * 3 + [1] * 2 + [2] * 2
     assert fitted.n_iter_ == 7
-    assert fitted.best_epoch_ == np.argmin(history["val_loss"])
+    assert history["kept"] == [True] * 7
+    assert fitted.best_epoch_ == np.argmin(history["val_loss"]) == 6
     assert fitted.head_C_ is None
     assert fitted.head_views_ == ()
-    spoiled = fitted.set_params(fine_tune_learning_rate=0.1, n_iter_no_change=1)
-    spoiled.fit(X, y, **own)
-    assert spoiled.history_["stage"].count(1) == 1
+    spoiled = fitted.set_params(fine_tune_learning_rate=0.1).fit(X, y, **own)
     assert spoiled.best_epoch_ < 3
     assert spoiled.history_["kept"] == [stage == 0 for stage in spoiled.history_["stage"]]
     assert spoiled.summary().kept == (True, False, False)
     assert str(spoiled.summary()).splitlines()[-1].split() == ["kept", "yes", "no", "no"]
+    impatient = classifier(early_stopping=True, n_iter_no_change=1, fine_tune_epochs=8)
+    impatient.set_params(fine_tune_learning_rate=3e-3).fit(X, y, **own)
+    assert impatient.history_["stage"].count(1) < 8
     patient = classifier().fit(X, y)
     assert "val_loss" not in patient.history_
     assert patient.history_["stage"] == [0, 1, 1]
     assert patient.best_epoch_ == patient.n_iter_ - 1 == 2
 
 
+class LearningRates(keras.callbacks.Callback):
+    """Notes the rate of each epoch, in a list that copies share."""
+
+    noted = []  # noqa: RUF012
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.noted.append(
+            float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        )
+
+
+def test_the_learning_rate_rises_and_falls(sevens):
+    X, y, _, _ = sevens
+    LearningRates.noted.clear()
+    classifier(
+        unfreeze=1,
+        fine_tune_epochs=10,
+        fine_tune_learning_rate=1e-3,
+        keras_callbacks=[LearningRates()],
+    ).fit(X, y)
+    half_cosine = (1 + np.cos(np.pi * (np.arange(10) + 0.5) / 10)) / 2
+    expected = 1e-3 * np.minimum([0.5, *[1] * 9], 1) * half_cosine
+    np.testing.assert_allclose(LearningRates.noted, expected, rtol=1e-5)
+
+
 def test_few_images_are_judged_in_folds(sevens):
     X, y, _, _ = sevens
-    recipe = {"unfreeze": 3, "fine_tune_learning_rate": 1e-4}
-    fitted = classifier(early_stopping=True, fine_tune_epochs=3, **recipe).fit(X, y)
-    assert fitted.history_["stage"] == [0, 1, 1, 1]
+    LearningRates.noted.clear()
+    fitted = classifier(
+        early_stopping=True,
+        fine_tune_epochs=5,
+        fine_tune_learning_rate=1e-3,
+        keras_callbacks=[LearningRates()],
+    ).fit(X, y)
+    assert fitted.history_["stage"] == [0] + [1] * 5
+    assert fitted.history_["kept"] == [True] * 6
     best = fitted.best_epoch_
     assert best == np.argmin(fitted.history_["val_loss"]) > 0
-    # What is kept was trained on all images, so far as was best in the folds.
-    straight = classifier(fine_tune_epochs=best, **recipe).fit(X, y)
-    np.testing.assert_array_equal(fitted.decision_function(X), straight.decision_function(X))
+    # Three folds of five epochs; then, on all images, so many as were best, at the same rates.
+    assert LearningRates.noted[15:] == LearningRates.noted[:best]
+
+
+def test_a_stage_is_kept_if_better_by_a_standard_error(sevens):
+    X, y, X_val, y_val = sevens
+
+    def losses(fitted):
+        chosen = np.arange(len(y_val)), y_val - 5
+        return -log_softmax(fitted.decision_function(X_val), axis=1)[chosen]
+
+    before, seen = losses(classifier(unfreeze=0).fit(X, y)), set()
+    for rate in (1e-5, 1e-3, 3e-3, 1e-2, 1e-1):
+        recipe = classifier(fine_tune_epochs=1, fine_tune_learning_rate=rate)
+        gains = before - losses(recipe.fit(X, y))
+        better = gains.mean() > gains.std() / np.sqrt(len(gains))
+        recipe.set_params(early_stopping=True).fit(X, y, X_val=X_val, y_val=y_val)
+        assert recipe.history_["kept"] == [True, better]
+        np.testing.assert_allclose(losses(recipe), before - better * gains, atol=1e-6)
+        seen.add(bool(better))
+    assert seen == {True, False}
+
+
+def test_a_stage_that_diverges_is_rolled_back_and_said(sevens):
+    X, y, X_test, _ = sevens
+    away = {"optimizer": "sgd", "fine_tune_learning_rate": 1e20}
+    with pytest.warns(ConvergenceWarning, match="stage 1 was rolled back"):
+        diverged = classifier(**away).fit(X, y)
+    assert diverged.history_["kept"] == [True, False, False]
+    assert np.isfinite(diverged.decision_function(X_test)).all()
+    away = {"optimizer": "sgd", "head_learning_rate": 1e30, "hidden_units": (8,)}
+    with (
+        pytest.warns(ConvergenceWarning, match="stage 0 was rolled back"),
+        pytest.raises(ValueError, match="training diverged"),
+    ):
+        classifier(unfreeze=0, **away).fit(X, y)
 
 
 @pytest.mark.parametrize("validation_fraction", [0.1, 0.7])
@@ -445,10 +525,10 @@ def test_a_callback_that_stops_a_stage_keeps_what_was_trained(sevens):
     stopped = classifier(keras_callbacks=[stop], **recipe).fit(X, y)
     assert stopped.history_["stage"] == [0, 1, 1]
     assert stopped.history_["kept"] == [True] * 3
-    recipe["fine_tune_epochs"] = 2
-    np.testing.assert_array_equal(
-        stopped.decision_function(X_test),
-        classifier(**recipe).fit(X, y).decision_function(X_test),
+    assert stopped.best_epoch_ == 2
+    head_alone = classifier(unfreeze=0).fit(X, y)
+    assert not np.array_equal(
+        stopped.decision_function(X_test), head_alone.decision_function(X_test)
     )
     judged = classifier(keras_callbacks=[stop], early_stopping=True, **recipe).fit(X, y)
     assert len(judged.history_["val_loss"]) == judged.n_iter_ == 3
