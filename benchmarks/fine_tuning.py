@@ -38,7 +38,11 @@ from sktransfer import FineTunedConvNetClassifier, ImageAugmentation
 
 IMAGES, EPOCHS, FOLDS = 200, 30, 5
 TUTORIAL = ImageAugmentation(
-    rotation_range=36, width_shift_range=0, height_shift_range=0, zoom_range=0.2
+    rotation_range=36,
+    width_shift_range=0,
+    height_shift_range=0,
+    zoom_range=0.2,
+    horizontal_flip=True,
 )
 VGG = {
     "backbone": "vgg16",
