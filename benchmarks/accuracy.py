@@ -4,16 +4,16 @@ Means over seeds, the spread, and the paired difference to logistic regression o
 features. Settings were chosen by ``benchmarks.recipes``, on the training images of the first
 split of photographs and on one half of the digits.
 
-Without an argument: cats and dogs, MobileNet (alpha 0.75, 224 px, ImageNet), 500 images a class
-to train on and the other 1,002 to test, one split for each of three seeds: the defaults of
-`FineTunedConvNetClassifier` and the three heads of the tutorials.
+Without an argument: cats and dogs, MobileNet (alpha 0.75, 224 px, ImageNet), 500 images a
+class to train on and the other 1,002 to test, one split for each of three seeds: the defaults
+of `FineTunedConvNetClassifier` and the three heads of the tutorials.
 
 ``few``: the same with 25 and 100 a class, five draws from the training images of the first
 split; and 500 a class on that split alone: all three tested on its 1,002 test images, by which
 nothing was chosen.
 
-``digits``: 5 to 9 on the embedded network, which knows 0 to 4, from 10 images of each; five and
-twenty draws from the half of the digits by which nothing was chosen.
+``digits``: 5 to 9 on the embedded network, which knows 0 to 4, from 10 images of each; five
+and twenty draws from the half of the digits by which nothing was chosen.
 
 ``frozen``: frozen features alone. How far they are from plain Keras', how much of a cold
 cross-validation two processes compute twice, what a grid search computes, and the accuracy of
