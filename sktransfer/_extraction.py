@@ -149,29 +149,39 @@ class Extractor:
         rows : float32 ndarray of shape (len(items), *shape of a row)
             NaN for what is no image.
         """
-        cut = 0 if cut is None else self._cuts.index(cut)
+        [rows] = self._rows(images, items, [0 if cut is None else self._cuts.index(cut)], keep)
+        return rows
+
+    def rows_side_by_side(self, images, items):
+        """The rows of some views at all cuts, flattened and concatenated."""
+        rows = self._rows(images, items, range(len(self._cuts)), keep=True)
+        parts = [part.reshape(len(items), -1) for part in rows]
+        return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+    def _rows(self, images, items, cuts, keep):
         while True:
-            out = np.empty((len(items), *self.shapes[cut]), dtype=np.float32)
-            wanted = defaultdict(list)  # digest and view → positions in out
+            outs = [np.empty((len(items), *self.shapes[cut]), np.float32) for cut in cuts]
+            wanted = defaultdict(list)  # digest and view → positions in outs
             for position, (row, view) in enumerate(items):
                 if row not in images.bad:
                     wanted[images.digests[row], view].append(position)
-            self._take(wanted, cut, out)
+            self._take(wanted, cuts, outs)
             if not wanted or not self._load_network():
                 break
-        keep = keep and (not wanted or self._has_room([cut], wanted))
+        keep = keep and (not wanted or self._has_room(cuts, wanted))
         while wanted:
             missing = {view: items[positions[0]][0] for view, positions in wanted.items()}
-            for view, features in self._compute(images, missing, [cut], keep):
+            for view, features in self._compute(images, missing, cuts, keep):
                 positions = wanted.pop(view)
                 if features is not None:
-                    out[positions] = features[0]
+                    for out, feature in zip(outs, features, strict=True):
+                        out[positions] = feature
                     self._cache.count(hits=len(positions) - 1, misses=0)
-            self._take(wanted, cut, out)  # what other processes have computed meanwhile
-        out[[position for position, (row, _) in enumerate(items) if row in images.bad]] = (
-            np.nan
-        )
-        return out
+            self._take(wanted, cuts, outs)  # what other processes have computed meanwhile
+        bad = [position for position, (row, _) in enumerate(items) if row in images.bad]
+        for out in outs:
+            out[bad] = np.nan
+        return outs
 
     def keep(self, images, views, rows):
         """Compute what the cache lacks of some views of some rows, at all cuts at once."""
@@ -242,8 +252,17 @@ class Extractor:
             if row not in images.bad and not self._is_kept((images.digests[row], view))
         }
 
-    def _take(self, wanted, cut, out):
-        """Copy what the cache holds of the wanted views, which then are wanted no more."""
+    def _take(self, wanted, cuts, outs):
+        """Copy what the cache holds, at all cuts, of wanted views: then wanted no more."""
+        found = np.ones(len(outs[0]), dtype=bool)
+        for cut, out in zip(cuts, outs, strict=True):
+            found &= self._copy(wanted, cut, out)
+        self._cache.count(hits=int(found.sum()), misses=0)
+        for view in [view for view, positions in wanted.items() if found[positions].all()]:
+            del wanted[view]
+
+    def _copy(self, wanted, cut, out):
+        """Copy what the cache holds of wanted views at one cut; which of them it is."""
         found = np.zeros(len(out), dtype=bool)
         for shelf in self._shelves[cut]:
             keys = [None] * len(out)
@@ -252,9 +271,7 @@ class Extractor:
                     for position in positions:
                         keys[position] = self._key(cut, view)
             found |= shelf.store.read(keys, out)
-        self._cache.count(hits=int(found.sum()), misses=0)
-        for view in [view for view, positions in wanted.items() if found[positions].all()]:
-            del wanted[view]
+        return found
 
     def _has_room(self, cuts, views):
         """Whether rows of views at some cuts fit into the cache; a warning if they do not."""

@@ -1,10 +1,10 @@
 """`PretrainedFeatureTransformer`: images → features of a frozen network."""
 
+import math
 import numbers
 import os
 import warnings
 
-import numpy as np
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from sktransfer._backbones import BackboneSpec
 from sktransfer._cache import FeatureCache
-from sktransfer._exceptions import InvalidImagesWarning, list_bad_rows
+from sktransfer._exceptions import BackboneError, InvalidImagesWarning, list_bad_rows
 from sktransfer._extraction import Extractor
 from sktransfer._inputs import check_images
 from sktransfer._persistence import pack_backbone, unpack_backbone
@@ -51,13 +51,14 @@ class PretrainedFeatureTransformer(
     backbone_params : dict, default=None
         Further arguments of the backbone's constructor, such as ``{"alpha": 0.75}``.
 
-    layer : str, default=None
+    layer : str or list of str, default=None
         Stop at the output of this layer, and so use only the first layers. Unnamed layers
-        are numbered as in a fresh process. None is the last one.
+        are numbered as in a fresh process. None is the last one. The features of a list of
+        layers stand side by side, in its order; they are computed in one pass.
 
     pooling : {"avg", "max"}, default=None
-        Take the mean or the maximum over all positions, one feature a channel. None
-        flattens, in C order (rows, columns, channels).
+        Take the mean or the maximum over all positions of each layer, one feature a channel.
+        None flattens, in C order (rows, columns, channels).
 
     input_size : (int, int), default=None
         Height and width in pixels to which images are stretched, without keeping their
@@ -98,7 +99,8 @@ class PretrainedFeatureTransformer(
     Attributes
     ----------
     feature_shape_ : tuple of int
-        Shape of the features of one image before they are flattened.
+        Shape of the features of one image before they are flattened; of a list of layers,
+        their number.
 
     n_features_in_ : int
         Number of values in one row of X; 1 for paths and other single objects. It is
@@ -147,7 +149,7 @@ class PretrainedFeatureTransformer(
         "backbone": "no_validation",  # BackboneSpec does, and knows Keras models
         "weights": [str, os.PathLike, None],
         "backbone_params": [dict, None],
-        "layer": [str, None],
+        "layer": [str, list, None],
         "pooling": [StrOptions({"avg", "max"}), None],
         "input_size": ["array-like", None],
         "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
@@ -207,7 +209,9 @@ class PretrainedFeatureTransformer(
         self : object
         """
         check_images(self, X, reset=True)
-        [self.feature_shape_] = self._extractor().shapes
+        shapes = self._extractor().shapes
+        several = isinstance(self.layer, list)
+        self.feature_shape_ = (sum(map(math.prod, shapes)),) if several else shapes[0]
         return self
 
     def transform(self, X):
@@ -228,13 +232,13 @@ class PretrainedFeatureTransformer(
         images = extractor.identify(sources)
         if self.on_error == "raise":
             images.raise_if_bad()
-        rows = extractor.rows(images, [(row, 0) for row in range(len(images))])
+        rows = extractor.rows_side_by_side(images, [(row, 0) for row in range(len(images))])
         if self.on_error == "raise":
             images.raise_if_bad()
         elif images.bad:
             message = f"{list_bad_rows(images.bad_rows())}\nTheir features are NaN."
             warnings.warn(message, InvalidImagesWarning, stacklevel=2)
-        return rows.reshape(len(rows), -1)
+        return rows
 
     def cache_info(self):
         """What the cache folder did so far, for this process.
@@ -248,12 +252,15 @@ class PretrainedFeatureTransformer(
 
     @property
     def _n_features_out(self):
-        return int(np.prod(self.feature_shape_))
+        return math.prod(self.feature_shape_)
 
     def _extractor(self):
+        layers = self.layer if isinstance(self.layer, list) else [self.layer]
+        if not layers:
+            raise BackboneError("layer is an empty list; None is the last layer")
         return Extractor(
             BackboneSpec.of(self),
-            [(self.layer, self.pooling)],
+            [(layer, self.pooling) for layer in layers],
             cache_dir=self.cache_dir,
             n_jobs=self.n_jobs,
             verbose=self.verbose,

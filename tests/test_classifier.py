@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import ConvergenceWarning
@@ -209,70 +209,6 @@ def test_a_network_that_was_frozen_by_its_user_is_unfrozen(sevens):
     kernels = [model.get_layer("only").get_weights()[0] for model in (network, fitted.model_)]
     assert not np.array_equal(*kernels)
     assert not network.trainable
-
-
-def test_training_on_rows_is_training_the_whole_network(sevens):
-    """Plain Keras, the same data, batches and first head: the same weights."""
-    from sktransfer._decoding import decode
-    from sktransfer._suffix import initial_head
-
-    class ConstantRate(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            head_alone = isinstance(self.model.layers[1], keras.layers.Flatten)
-            self.model.optimizer.learning_rate = 1e-3 if head_alone else 1e-5
-
-    X, y, X_test, _ = sevens
-    fitted = classifier(
-        unfreeze=3,
-        hidden_units=(16,),
-        dropout=0.0,
-        augmentation=None,
-        head_epochs=1,
-        optimizer="rmsprop",
-        keras_callbacks=[ConstantRate()],
-    ).fit(X, y)
-    pixels, test = (
-        np.stack([decode(x, (32, 32), (0, 16)) for x in images]) / 127.5 - 1
-        for images in (X, X_test)
-    )
-    base = keras.models.clone_model(load(spec("tiny"))._model)
-    base.set_weights(load(spec("tiny"))._model.get_weights())
-    top = [keras.layers.Flatten(), keras.layers.Dense(16, "relu"), keras.layers.Dense(5)]
-    x = base.outputs[0]
-    for layer in top:
-        x = layer(x)
-    model = keras.Model(base.inputs, x)
-    seed = int(np.random.RandomState(0).randint(2**31 - 1))
-    weights = initial_head(
-        [w.shape for layer in top for w in layer.weights], np.random.default_rng([seed, 0])
-    )
-    top[1].set_weights(weights[:2])
-    top[2].set_weights(weights[2:])
-    done, before = 0, None
-    for epochs, rate, first in ((1, 1e-3, None), (2, 1e-5, "block2_conv2")):
-        free = first is None
-        for layer in base.layers:
-            free = layer.name == first or (free and first is not None)
-            layer.trainable = free
-        model.compile(
-            keras.optimizers.RMSprop(rate),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
-        before = model.get_weights()
-        for _ in range(epochs):
-            order = np.random.default_rng([seed, 1, done]).permutation(len(y))
-            for start in range(0, len(y), 32):
-                chosen = order[start : start + 32]
-                model.train_on_batch(pixels[chosen], (y - 5)[chosen])
-            done += 1
-    plain, ours = model.get_weights(), fitted.model_.get_weights()
-    assert sum(not np.array_equal(a, b) for a, b in zip(plain, before, strict=True)) == 10
-    for a, b in zip(plain, ours, strict=True):
-        assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(a)
-    logits = model.predict(test, verbose=0)
-    np.testing.assert_allclose(
-        fitted.predict_proba(X_test), softmax(logits, axis=1), atol=1e-4
-    )
 
 
 def test_the_same_seed_gives_the_same_bits_alone_or_in_a_search(sevens):

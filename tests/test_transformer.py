@@ -119,6 +119,42 @@ def test_a_union_of_two_layers():
     assert union.fit_transform(IMAGES).shape == (6, 16 + 48)
 
 
+LAYERS = ["block3_pool", "block1_pool"]
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max", None])
+def test_a_list_of_layers_is_their_features_side_by_side(pooling):
+    several = PretrainedFeatureTransformer("tiny", layer=LAYERS, pooling=pooling)
+    alone = [
+        PretrainedFeatureTransformer("tiny", layer=layer, pooling=pooling, cache_dir=None)
+        for layer in LAYERS
+    ]
+    expected = np.hstack([transformer.fit_transform(IMAGES) for transformer in alone])
+    np.testing.assert_array_equal(several.fit_transform(IMAGES), expected)
+    assert several.feature_shape_ == (expected.shape[1],)
+    assert len(several.get_feature_names_out()) == expected.shape[1]
+
+
+@pytest.mark.parametrize("cache_dir", ["default", None])
+def test_several_layers_are_computed_in_one_pass_and_looked_up_apart(cache_dir):
+    several = PretrainedFeatureTransformer("tiny", layer=LAYERS, cache_dir=cache_dir)
+    misses = several.cache_info().misses
+    features = several.fit_transform(IMAGES)
+    assert several.cache_info().misses == misses + len(IMAGES)
+    again = several.fit_transform(IMAGES)
+    np.testing.assert_array_equal(again, features)
+    if cache_dir is not None:
+        PretrainedFeatureTransformer("tiny", layer=LAYERS[1]).fit_transform(IMAGES)
+        assert several.cache_info().misses == misses + len(IMAGES)
+
+
+def test_a_list_of_layers_that_are_not_there():
+    with pytest.raises(BackboneError, match=r"nearest: .block3_pool"):
+        PretrainedFeatureTransformer("tiny", layer=["block1_pool", "block3_pol"]).fit(IMAGES)
+    with pytest.raises(BackboneError, match="empty"):
+        PretrainedFeatureTransformer("tiny", layer=[]).fit(IMAGES)
+
+
 def test_a_progress_bar_on_request_only(capfd):
     PretrainedFeatureTransformer("tiny").fit_transform(IMAGES[:3])
     assert capfd.readouterr() == ("", "")

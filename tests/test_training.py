@@ -1,0 +1,112 @@
+"""Training on rows against plain Keras, which runs the whole network in every step."""
+
+import keras
+import numpy as np
+from scipy.special import expit, softmax
+from test_backbones import spec
+
+from sktransfer import FineTunedConvNetClassifier
+from sktransfer._decoding import decode
+from sktransfer._decoding import load as read
+from sktransfer._frozen import load
+from sktransfer._suffix import initial_head
+
+SEED = int(np.random.RandomState(0).randint(2**31 - 1))  # what random_state=0 comes to
+RECIPE = {
+    "unfreeze": 3,
+    "hidden_units": (16,),
+    "dropout": 0.0,
+    "augmentation": None,
+    "head_epochs": 1,
+    "fine_tune_epochs": 2,
+    "optimizer": "rmsprop",
+    "early_stopping": False,
+    "random_state": 0,
+}
+RATES = (1e-3, 1e-5)  # of the head, then of fine-tuning
+
+
+class ConstantRates(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        head_alone = not any(layer.name.startswith(("block", "conv")) for layer in self.layers)
+        self.model.optimizer.learning_rate = RATES[0 if head_alone else 1]
+
+    @property
+    def layers(self):
+        return self.model.layers[1:]
+
+
+def whole_network(source, reduce, n_outputs):
+    """The base and a head with the weights that ours begins with."""
+    base = keras.models.clone_model(source)
+    base.set_weights(source.get_weights())
+    top = [reduce, keras.layers.Dense(16, "relu"), keras.layers.Dense(n_outputs)]
+    x = base.outputs[0]
+    for layer in top:
+        x = layer(x)
+    shapes = [weight.shape for layer in top for weight in layer.weights]
+    weights = initial_head(shapes, np.random.default_rng([SEED, 0]))
+    top[1].set_weights(weights[:2])
+    top[2].set_weights(weights[2:])
+    return keras.Model(base.inputs, x), base.layers
+
+
+def train(model, base, first_trainable, loss, pixels, codes):
+    """An epoch of the head, two with the top layers but for BatchNorm; how much changed."""
+    done = 0
+    for epochs, rate, first in ((1, RATES[0], None), (2, RATES[1], first_trainable)):
+        free = False
+        for layer in base:
+            free = free or layer.name == first
+            layer.trainable = free and not isinstance(layer, keras.layers.BatchNormalization)
+        model.compile(keras.optimizers.RMSprop(rate), loss)
+        before = model.get_weights()
+        for _ in range(epochs):
+            order = np.random.default_rng([SEED, 1, done]).permutation(len(codes))
+            for start in range(0, len(codes), 32):
+                chosen = order[start : start + 32]
+                model.train_on_batch(pixels[chosen], codes[chosen])
+            done += 1
+    return sum(
+        not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)
+    )
+
+
+def test_training_on_rows_is_training_the_whole_network(digits):
+    X, y = digits
+    chosen = np.flatnonzero(y >= 5)
+    X, y, X_test = X[chosen[:80]], y[chosen[:80]], X[chosen[80:120]]
+    fitted = FineTunedConvNetClassifier(
+        "tiny", input_range=(0, 16), **RECIPE, keras_callbacks=[ConstantRates()]
+    ).fit(X, y)
+    pixels, test = (
+        np.stack([decode(x, (32, 32), (0, 16)) for x in images]) / 127.5 - 1
+        for images in (X, X_test)
+    )
+    model, base = whole_network(load(spec("tiny"))._model, keras.layers.Flatten(), 5)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert train(model, base, "block2_conv2", loss, pixels, y - 5) == 10
+    for a, b in zip(model.get_weights(), fitted.model_.get_weights(), strict=True):
+        assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(a)
+    expected = softmax(model.predict(test, verbose=0), axis=1)
+    np.testing.assert_allclose(fitted.predict_proba(X_test), expected, atol=1e-4)
+
+
+def test_a_folded_prefix_gives_the_same_probabilities(photographs, imagenet):
+    """MobileNet below the cut has its BatchNorm folded, and rounds otherwise."""
+    chosen = np.random.default_rng(0).permutation(2002)[:160]
+    X, y = photographs[0][chosen], (photographs[1][chosen] == "dogs").astype(int)
+    recipe = {**RECIPE, "pooling": "avg", "keras_callbacks": [ConstantRates()]}
+    fitted = FineTunedConvNetClassifier(**imagenet, **recipe).fit(X[:120], y[:120])
+    pixels = np.stack([decode(read(path), (224, 224), (0, 255)) for path in X]) / 127.5 - 1
+    source = keras.applications.MobileNet(
+        alpha=0.75, include_top=False, input_shape=(224, 224, 3)
+    )
+    model, base = whole_network(source, keras.layers.GlobalAveragePooling2D(), 1)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    trained = train(model, base, "conv_pw_12", loss, pixels[:120], y[:120])
+    assert trained == 3 + 4  # kernels without bias, and the head
+    expected = expit(model.predict(pixels[120:], verbose=0))
+    got = fitted.predict_proba(X[120:])[:, 1:]
+    assert got.std() > 0.1
+    np.testing.assert_allclose(got, expected, atol=1e-3)
