@@ -117,12 +117,11 @@ def slower_below(factor):
     @keras.saving.register_keras_serializable("benchmarks")
     class SlowerBelow(keras.optimizers.Adam):
         def update_step(self, gradient, variable, learning_rate):
-            layers = list(dict.fromkeys(map(layer_of, self._trainable_variables)))
-            below = len(layers) - 1 - layers.index(layer_of(variable))
+            names = [known.path.rsplit("/", 1)[0] for known in self._trainable_variables]
+            layers = list(dict.fromkeys(names))
+            name = names[self._get_variable_index(variable)]
+            below = len(layers) - 1 - layers.index(name)
             super().update_step(gradient, variable, learning_rate * factor**below)
-
-    def layer_of(variable):
-        return variable.path.rsplit("/", 1)[0]
 
     return SlowerBelow()
 
