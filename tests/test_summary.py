@@ -55,7 +55,7 @@ def test_a_fitted_head_is_counted(digits):
     )
     assert classifier.summary().layers[-1].parameters is None
     summary = classifier.fit(X[:40], y[:40]).summary()
-    head = 48 * 7 + 7 + 7 * 10 + 10
+    head = 4 * 4 * 48 * 7 + 7 + 7 * 10 + 10
     assert summary.layers[-1].parameters == head
     assert summary.trained_parameters == (head,)
     assert summary.kept == (True,)
