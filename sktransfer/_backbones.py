@@ -20,7 +20,7 @@ import numpy as np
 from sktransfer._exceptions import BackboneError
 from sktransfer._tiny import WEIGHTS as TINY_WEIGHTS
 
-FORMAT = 2  # of keys, rows and facts: raised when one of them changes its meaning
+FORMAT = 3  # of keys, rows and facts: raised when one of them changes its meaning
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "_unfreezing": {"_backbones", "_exceptions"},
     "_extraction": {"_cache", "_decoding", "_exceptions", "_facts"},
     "_facts": {"_backbones", "_decoding", "_exceptions", "_frozen"},
-    "_frozen": {"_backbones", "_exceptions", "_fingerprint", "_tiny"},
+    "_frozen": {"_backbones", "_exceptions", "_fingerprint", "_folding", "_tiny"},
     "_inputs": {"_backbones", "_decoding"},
     "_backbones": {"_exceptions", "_tiny"},
     "_cache": {"_segments"},
@@ -55,12 +55,13 @@ MAY_IMPORT = {
     "_epochs": set(),
     "_exceptions": set(),
     "_fingerprint": set(),
+    "_folding": set(),
     "_linear_head": set(),
     "_segments": set(),
     "_summary": set(),
 }
 
-KERAS_LIVES_IN = {"_epochs", "_frozen", "_suffix", "_training"}
+KERAS_LIVES_IN = {"_epochs", "_folding", "_frozen", "_suffix", "_training"}
 
 
 def imports_of(path):
