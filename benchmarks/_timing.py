@@ -1,5 +1,7 @@
 """Ratios of times, from interleaved runs: the machine's noise falls on both alike."""
 
+import atexit
+import functools
 import os
 import shutil
 import tempfile
@@ -9,10 +11,15 @@ from pathlib import Path
 import numpy as np
 
 
+@functools.cache
 def photographs():
-    """Paths of the photographs and their labels, and a Keras home with the weights."""
+    """Paths of the photographs and their labels; a Keras home with the weights, if in time.
+
+    Keras looks for its home when it is imported.
+    """
     data = Path(os.environ["SKTRANSFER_TEST_DATA"])
     home = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, home)
     shutil.copytree(
         data / "keras_home/models", Path(home) / "models", copy_function=shutil.copyfile
     )

@@ -58,7 +58,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         Inverse strength of the penalty on a head without hidden layers, as in
         `LogisticRegression`, on features that are divided by the root of their mean
         variance. None chooses between 0.001 and 1 by cross-validation: the strongest penalty
-        whose loss is within one standard error of the least.
+        whose loss is within two standard errors of the least.
 
     unfreeze : int, float, str or tuple of them, default=3
         How much of the network is trained after the head. 0: nothing. An int: the top layers
@@ -90,7 +90,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         the first fifth of the epochs and falls to zero like half a cosine over all of them.
         A ``LearningRateScheduler`` among `keras_callbacks` overrules that.
 
-    fine_tune_learning_rate : float, default=3e-4
+    fine_tune_learning_rate : float, default=1e-5
         For each stage of fine-tuning: the highest rate, in the same way.
 
     optimizer : str, dict or keras.optimizers.Optimizer, default="adam"
@@ -236,7 +236,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         head_epochs=20,
         fine_tune_epochs=10,
         head_learning_rate=1e-3,
-        fine_tune_learning_rate=3e-4,
+        fine_tune_learning_rate=1e-5,
         optimizer="adam",
         batch_size=32,
         validation_fraction=0.1,
