@@ -63,16 +63,15 @@ def train_epochs(model, epochs, batches, draw, judge, callbacks, advance):
         if judge is not None:
             logs |= judge()
         callbacks.on_epoch_end(epoch, logs)
-        advance(0, describe_epoch(epoch, epochs, logs))
+        advance(0, f"epoch {epoch + 1}/{epochs}, {describe(logs)}")
         if model.stop_training:
             break
     callbacks.on_train_end(logs)
 
 
-def describe_epoch(epoch, epochs, logs):
-    """A few words beside a bar on an epoch, from 0, that has ended."""
-    figures = [f"{name} {logs[name]:.3g}" for name in ("loss", "val_loss") if name in logs]
-    return ", ".join([f"epoch {epoch + 1}/{epochs}", *figures])
+def describe(logs):
+    """A few words on the figures of an epoch, beside a bar."""
+    return ", ".join(f"{k} {logs[k]:.3g}" for k in ("loss", "val_loss") if k in logs)
 
 
 class _RunningMeans:

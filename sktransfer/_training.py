@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from sktransfer._epochs import Batches, describe_epoch, train_epochs
+from sktransfer._epochs import Batches, describe, train_epochs
 from sktransfer._frozen import adopt, load
 from sktransfer._linear_head import LinearHead, log_loss, views_within_memory
 from sktransfer._persistence import FittedNetwork
@@ -341,7 +341,7 @@ class Fit:
         return views_within_memory(views, n_images, n_features)
 
     def _bar(self, stage, total, text):
-        title = f"{self._title}stage {stage.number}"
+        title = f"{self._title}stage {stage.number}".capitalize()
         return progress_bar(self._training.verbose, title, total, text)
 
     def _solve_head(self, stage, task, train, validation):
@@ -349,7 +349,7 @@ class Fit:
         epoch = task.begin("epoch")
         with self._bar(stage, None, "solving the head") as advance:
             logs, weights = self._solve(stage, train, validation)
-            advance(1, describe_epoch(0, 1, logs))
+            advance(1, f"solved, {describe(logs)}")
         self.note(stage, logs)
         self._take(stage, 0, weights)
         epoch.end(self.state)
@@ -426,7 +426,9 @@ class Fit:
         patience = training.n_iter_no_change if judged else None
         watch = _Watch(self, suffix, stage, task, patience)
         batches = Batches(self._extractor, stage.spec.cut, train, training.batch_size)
-        with self._bar(stage, stage.n_epochs * batches.steps, "epoch 1") as advance:
+        with self._bar(
+            stage, stage.n_epochs * batches.steps, f"epoch 1/{stage.n_epochs}"
+        ) as advance:
             train_epochs(
                 suffix.model,
                 stage.n_epochs,
