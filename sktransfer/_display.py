@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 PANELS = ("loss", "accuracy")
 CURVES = (("", "training", "C0"), ("val_", "validation", "C1"))  # prefix, label, colour
+STAR = {"marker": "*", "markersize": 13, "markeredgecolor": "black", "linestyle": ""}
 ROLLED_BACK = {"alpha": 0.35, "linestyle": "--"}
 
 
@@ -146,25 +147,27 @@ class TrainingHistoryDisplay:
         return self
 
     def _draw(self, axes, name, smoothing):
-        spans = list(_spans(self.history))
+        from matplotlib.lines import Line2D
+
+        spans, best, handles = list(_spans(self.history)), self.best_epoch, []
         for prefix, label, colour in CURVES:
-            if prefix + name in self.history:
-                values = np.asarray(self.history[prefix + name], dtype=float)
-                self.lines_[prefix + name] = [
-                    _draw_stage(axes, epochs, values[epochs], kept, smoothing, colour)
-                    for _, epochs, kept in spans
-                ]
-                axes.plot([], [], ".-", color=colour, label=label)
-                if self.best_epoch is not None:
-                    best = self.best_epoch, values[self.best_epoch]
-                    axes.plot(*best, "*", color=colour, markersize=13, markeredgecolor="black")
-        if self.best_epoch is not None:
-            axes.plot([], [], "*k", markersize=10, label="weights kept")
+            if prefix + name not in self.history:
+                continue
+            values = np.asarray(self.history[prefix + name], dtype=float)
+            self.lines_[prefix + name] = [
+                _draw_stage(axes, epochs, values[epochs], kept, smoothing, colour)
+                for _, epochs, kept in spans
+            ]
+            handles.append(Line2D([], [], color=colour, marker=".", label=label))
+            if best is not None:
+                axes.plot(best, values[best], color=colour, **STAR)
+        if best is not None:
+            handles.append(Line2D([], [], color="black", label="weights kept", **STAR))
         for number, epochs, kept in spans:
             _mark_stage(axes, number, epochs, kept)
         axes.set(xlabel="epoch", ylabel=name, xlim=(-0.5, spans[-1][1].stop - 0.5))
         axes.locator_params("x", integer=True, min_n_ticks=1)
-        axes.legend()
+        axes.legend(handles=handles)
 
 
 def _spans(history):

@@ -328,7 +328,8 @@ def _classify_folder(options):
 
 
 def _print_counts(y):
-    print("images:", ", ".join(f"{n} {label}" for label, n in sorted(Counter(y).items())))
+    counts = ", ".join(f"{n} {label}" for label, n in sorted(Counter(y).items()))
+    print("images:", counts, flush=True)
 
 
 def _print_confusion(y, predicted):
