@@ -52,9 +52,9 @@ class TrainingHistoryDisplay:
     >>> from sktransfer import FineTunedConvNetClassifier, TrainingHistoryDisplay
     >>> X, y = load_digits(return_X_y=True)
     >>> classifier = FineTunedConvNetClassifier(
-    ...     "tiny", image_shape=(8, 8), input_range=(0, 16), random_state=0
-    ... ).fit(X[:100], y[:100])
-    >>> TrainingHistoryDisplay.from_estimator(classifier)
+    ...     "tiny", image_shape=(8, 8), input_range=(0, 16), augmentation=None
+    ... )
+    >>> TrainingHistoryDisplay.from_estimator(classifier.fit(X[:100], y[:100]))
     <...>
     >>> plt.show()
     """
