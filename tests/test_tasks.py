@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from itertools import groupby
 
 import keras
 import numpy as np
@@ -56,16 +57,8 @@ class Recorder:
 
     def outline(self):
         """Tasks in order, with how often a leaf comes."""
-        names, counts = [], []
-        for name in self.ended:
-            if names and names[-1] == name:
-                counts[-1] += 1
-            else:
-                names.append(name)
-                counts.append(1)
-        return [
-            f"{n} × {name}" if n > 1 else name for name, n in zip(names, counts, strict=True)
-        ]
+        runs = [(name, len(list(run))) for name, run in groupby(self.ended)]
+        return [f"{n} × {name}" if n > 1 else name for name, n in runs]
 
 
 def test_stages_and_epochs_of_a_fit(sevens):
