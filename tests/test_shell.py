@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,7 @@ def stored(tmp_path_factory, digits):
     X, y = digits
     chosen = np.flatnonzero((y == 6) | (y == 7))[:60]
     classifier = FineTunedConvNetClassifier(
-        "tiny", input_range=(0, 16), unfreeze=0, head_C=0.1
+        "tiny", input_range=(0, 16), unfreeze=0, cache_dir=None
     )
     names = np.array(["six", "seven"])[y[chosen] - 6]
     path = tmp_path_factory.mktemp("stored") / "model.joblib"
@@ -93,9 +94,7 @@ def test_labels_and_confidences_as_text_csv_and_json_lines(stored, folder, capfd
         assert err == ""
         return out
 
-    table = [
-        line.split("  ") for line in predicted("text").replace("six  ", "six").splitlines()
-    ]
+    table = [re.split("  +", line) for line in predicted("text").splitlines()]
     rows = list(csv.DictReader(predicted("csv").splitlines()))
     objects = [json.loads(line) for line in predicted("jsonl").splitlines()]
     assert [row[0] for row in table] == [row["label"] for row in rows] == list(labels)
