@@ -47,16 +47,15 @@ class TrainingHistoryDisplay:
 
     Examples
     --------
-    >>> import matplotlib.pyplot as plt
     >>> from sklearn.datasets import load_digits
     >>> from sktransfer import FineTunedConvNetClassifier, TrainingHistoryDisplay
     >>> X, y = load_digits(return_X_y=True)
     >>> classifier = FineTunedConvNetClassifier(
     ...     "tiny", image_shape=(8, 8), input_range=(0, 16), augmentation=None
     ... )
-    >>> TrainingHistoryDisplay.from_estimator(classifier.fit(X[:100], y[:100]))
-    <...>
-    >>> plt.show()
+    >>> display = TrainingHistoryDisplay.from_estimator(classifier.fit(X[:100], y[:100]))
+    >>> [axes.get_ylabel() for axes in display.axes_]
+    ['loss', 'accuracy']
     """
 
     def __init__(self, *, history, best_epoch=None):
