@@ -3,6 +3,7 @@
 from sktransfer._augmentation import ImageAugmentation
 from sktransfer._cache import CacheInfo, clear_cache
 from sktransfer._classifier import FineTunedConvNetClassifier
+from sktransfer._display import TrainingHistoryDisplay
 from sktransfer._exceptions import (
     BackboneError,
     BadRow,
@@ -31,6 +32,7 @@ __all__ = [
     "InvalidStateError",
     "PretrainedFeatureTransformer",
     "SktransferError",
+    "TrainingHistoryDisplay",
     "VersionWarning",
     "clear_cache",
 ]

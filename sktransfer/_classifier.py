@@ -2,11 +2,13 @@
 
 import math
 import os
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -20,12 +22,13 @@ from sktransfer._facts import find_facts, load_network, row_shape
 from sktransfer._inputs import check_images
 from sktransfer._persistence import from_state, pack_backbone, to_state, unpack_backbone
 from sktransfer._summary import summarize
+from sktransfer._tasks import Task
 from sktransfer._unfreezing import depths_of
 
 MOST_FLATTENED = 2048  # features, where `pooling` is "auto"
 
 
-class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
+class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """Classify images by a pretrained network whose top layers are trained along.
 
     First a new head is trained on the frozen network, then, with a low learning rate, the head
@@ -128,7 +131,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         not the views, which have a seed of their own.
 
     verbose : int, default=0
-        1 shows Keras' and the extraction's progress bars.
+        1 shows progress bars on standard error, of what is computed and of each stage.
 
     keras_callbacks : list of keras.callbacks.Callback or None, default=None
         Copied for each stage; their model is the trained upper part of the network.
@@ -320,13 +323,15 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         cuts = list(dict.fromkeys(stage.spec.cut for stage in stages))
         extractor = self._extractor(spec, cuts)
         examples, validation = self._examples(extractor, sources, codes, weights, X_val, y_val)
-        fit = Fit(extractor, network, self._training(seed))
-        fit.run(stages, examples, validation)
+        fit = Fit(spec, extractor, network, self._training(seed))
+        begin = partial(Task.root, self, (X, y, sample_weight), "fit")
+        task = fit.run(stages, examples, validation, begin)
         self.history_ = dict(fit.history)
         self.n_iter_ = len(self.history_["loss"])
         self.best_epoch_ = fit.best_epoch
         self.head_C_, self.head_views_ = fit.head_C, fit.head_views
-        self._fitted = fit.fitted(spec)
+        self._fitted = fit.fitted()
+        task.end(dict)
         return self
 
     def predict(self, X):
@@ -380,7 +385,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         extractor = self._extractor(fitted.spec(), [tuple(fitted.suffix["cut"])])
         images = extractor.identify(sources)
         images.raise_if_bad()
-        logits = predict_logits(fitted, extractor, images, self.optimizer)
+        logits = predict_logits(fitted, extractor, images, self.optimizer, self.verbose)
         images.raise_if_bad()
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
@@ -548,7 +553,6 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
             augmentation=ImageAugmentation() if augmentation == "default" else augmentation,
             cache_dir=self.cache_dir,
             n_jobs=self.n_jobs,
-            verbose=self.verbose,
         )
 
     def __getstate__(self):

@@ -30,7 +30,7 @@ class Examples:
         return Examples(self.images, self.rows[chosen], self.y[chosen], self.weights[chosen])
 
 
-def train_epochs(model, epochs, batches, draw, judge, callbacks, verbose):
+def train_epochs(model, epochs, batches, draw, judge, callbacks, advance):
     """Train a compiled model, as `model.fit` does.
 
     Parameters
@@ -43,15 +43,11 @@ def train_epochs(model, epochs, batches, draw, judge, callbacks, verbose):
     judge : callable or None
         After each epoch: () → figures, by name, that callbacks see beside those of training.
     callbacks : list of keras.callbacks.Callback
-    verbose : int
+    advance : callable
+        That of a `progress_bar` over all steps.
     """
     callbacks = keras.callbacks.CallbackList(
-        callbacks,
-        add_progbar=bool(verbose),
-        model=model,
-        verbose=verbose,
-        epochs=epochs,
-        steps=batches.steps,
+        callbacks, model=model, epochs=epochs, steps=batches.steps
     )
     model.stop_training = False
     callbacks.on_train_begin()
@@ -62,13 +58,20 @@ def train_epochs(model, epochs, batches, draw, judge, callbacks, verbose):
             callbacks.on_train_batch_begin(step)
             means.add(model.train_on_batch(*batch, return_dict=True), *batch)
             callbacks.on_train_batch_end(step, means.logs())
+            advance(1)
         logs = means.logs()
         if judge is not None:
             logs |= judge()
         callbacks.on_epoch_end(epoch, logs)
+        advance(0, f"epoch {epoch + 1}/{epochs}, {describe(logs)}")
         if model.stop_training:
             break
     callbacks.on_train_end(logs)
+
+
+def describe(logs):
+    """A few words on the figures of an epoch, beside a bar."""
+    return ", ".join(f"{k} {logs[k]:.3g}" for k in ("loss", "val_loss") if k in logs)
 
 
 class _RunningMeans:

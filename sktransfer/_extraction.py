@@ -12,7 +12,7 @@ import time
 import warnings
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, nullcontext
 from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
@@ -87,7 +87,7 @@ class Extractor:
     spec : BackboneSpec
     cuts : list of (layer, pooling)
     augmentation : ImageAugmentation or None
-    cache_dir, n_jobs, verbose
+    cache_dir, n_jobs
         As in `PretrainedFeatureTransformer`.
 
     Attributes
@@ -96,11 +96,11 @@ class Extractor:
         The shape of a row, at each cut.
     """
 
-    def __init__(self, spec, cuts, *, cache_dir, augmentation=None, n_jobs=None, verbose=0):
+    def __init__(self, spec, cuts, *, cache_dir, augmentation=None, n_jobs=None):
         self._spec, self._cuts, self._augmentation = spec, cuts, augmentation
         self._cache = FeatureCache(cache_dir)
         self._token = lru_cache(augmentation.token) if augmentation else None
-        self._n_jobs, self._verbose = n_jobs, verbose
+        self._n_jobs = n_jobs
         self._since = time.time()
         if self._cache.folder is not None and spec.preprocessing_token is None:
             raise ValueError(
@@ -152,13 +152,16 @@ class Extractor:
         [rows] = self._rows(images, items, [0 if cut is None else self._cuts.index(cut)], keep)
         return rows
 
-    def rows_side_by_side(self, images, items):
-        """The rows of some views at all cuts, flattened and concatenated."""
-        rows = self._rows(images, items, range(len(self._cuts)), keep=True)
+    def rows_side_by_side(self, images, items, watch):
+        """The rows of some views at all cuts, flattened and concatenated.
+
+        What is computed is watched, as in `keep`.
+        """
+        rows = self._rows(images, items, range(len(self._cuts)), keep=True, watch=watch)
         parts = [part.reshape(len(items), -1) for part in rows]
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def _rows(self, images, items, cuts, keep):
+    def _rows(self, images, items, cuts, keep, watch=None):
         while True:
             outs = [np.empty((len(items), *self.shapes[cut]), np.float32) for cut in cuts]
             wanted = defaultdict(list)  # digest and view → positions in outs
@@ -169,31 +172,47 @@ class Extractor:
             if not wanted or not self._load_network():
                 break
         keep = keep and (not wanted or self._has_room(cuts, wanted))
-        while wanted:
-            missing = {view: items[positions[0]][0] for view, positions in wanted.items()}
-            for view, features in self._compute(images, missing, cuts, keep):
-                positions = wanted.pop(view)
-                if features is not None:
-                    for out, feature in zip(outs, features, strict=True):
-                        out[positions] = feature
-                    self._cache.count(hits=len(positions) - 1, misses=0)
-            self._take(wanted, cuts, outs)  # what other processes have computed meanwhile
+        readable = sum(row not in images.bad for row, _ in items)
+        with _watched(watch, len(wanted), readable, "images") as advance:
+            while wanted:
+                missing = {view: items[positions[0]][0] for view, positions in wanted.items()}
+                for view, features in self._compute(images, missing, cuts, keep):
+                    positions = wanted.pop(view)
+                    if features is not None:
+                        for out, feature in zip(outs, features, strict=True):
+                            out[positions] = feature
+                        self._cache.count(hits=len(positions) - 1, misses=0)
+                    advance()
+                self._take(wanted, cuts, outs)  # what other processes have computed meanwhile
         bad = [position for position, (row, _) in enumerate(items) if row in images.bad]
         for out in outs:
             out[bad] = np.nan
         return outs
 
-    def keep(self, images, views, rows):
-        """Compute what the cache lacks of some views of some rows, at all cuts at once."""
+    def keep(self, images, views, rows, watch=None):
+        """Compute what the cache lacks of some views of some rows, at all cuts at once.
+
+        Parameters
+        ----------
+        images : Images
+        views, rows : sequence of int
+        watch : callable or None
+            (number of views to compute, of views found, what they are called) → a context
+            of a function to call for each that is computed.
+        """
         if self._cache.folder is None:
             return
         missing = self._missing(images, views, rows)
         if missing and self._load_network():
             missing = self._missing(images, views, rows)
         cuts = self._kept_cuts()
-        if missing and self._has_room(cuts, missing):
-            for _ in self._compute(images, missing, cuts, keep=True):
-                pass
+        if missing and not self._has_room(cuts, missing):
+            return
+        readable = len(views) * sum(row not in images.bad for row in rows)
+        unit = "views" if any(views) else "images"
+        with _watched(watch, len(missing), readable, unit) as advance:
+            for _ in self._compute(images, missing, cuts, keep=True) if missing else ():
+                advance()
 
     def _describe(self, facts):
         """Set what follows from the facts about the network."""
@@ -293,14 +312,12 @@ class Extractor:
         writers = {shelf: _Writer(shelf.store) for shelf in shelves} if keep else {}
         with (
             ExitStack() as stack,
-            _progress(self._verbose, len(missing)) as advance,
             ThreadPoolExecutor(effective_n_jobs(self._n_jobs), "sktransfer-decode") as pool,
         ):
             for writer in writers.values():
                 stack.callback(writer.close)
             for batch, jobs in self._draw_ahead(pool, images, missing, cuts):
                 yield from self._finish(images, batch, jobs, cuts, writers)
-                advance(len(batch))
 
     def _draw_ahead(self, pool, images, missing, cuts):
         """Batches of views and the jobs that draw them, begun some batches before."""
@@ -435,17 +452,8 @@ def _warn_not_kept(reason):
     warnings.warn(message, CacheWarning, stacklevel=2)
 
 
-@contextmanager
-def _progress(verbose, total):
-    """A function to call with the number of images computed since the last call."""
-    if not verbose or not total:
-        yield lambda n: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task("Computing features", total=total)
-        yield lambda n: bar.advance(task, n)
+def _watched(watch, n_missing, n_wanted, unit):
+    """A context of a function to call for each of the missing ones that is computed."""
+    if watch is None:
+        return nullcontext(lambda: None)
+    return watch(n_missing, n_wanted - n_missing, unit)

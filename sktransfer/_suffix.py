@@ -111,14 +111,18 @@ class CompiledSuffix:
         self._fresh_optimizer = [np.array(_value(v)) for v in self.model.optimizer.variables]
         self._original = {i: layer.get_weights() for i, layer in self._base.items()}
 
-    def reset(self, weights, seed=0):
-        """As if built anew, with these weights; `get_weights` says what they are."""
+    def set_weights(self, weights):
+        """Take these weights, and leave the optimizer; `get_weights` says what they are."""
         for i, layer in self._base.items():
             layer.set_weights(weights["base"].get(i, self._original[i]))
         arrays = iter(weights["head"])
         for layer in self._head:
             for variable in layer.weights:
                 variable.assign(next(arrays))
+
+    def reset(self, weights, seed):
+        """As if built anew, with these weights."""
+        self.set_weights(weights)
         for variable, value in zip(
             self.model.optimizer.variables, self._fresh_optimizer, strict=True
         ):

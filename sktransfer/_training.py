@@ -5,16 +5,18 @@ import math
 import warnings
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import keras
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from sktransfer._epochs import Batches, train_epochs
+from sktransfer._epochs import Batches, describe, train_epochs
 from sktransfer._frozen import adopt, load
 from sktransfer._linear_head import LinearHead, log_loss, views_within_memory
 from sktransfer._persistence import FittedNetwork
+from sktransfer._progress import images_bar, progress_bar
 from sktransfer._suffix import (
     PREDICT_BATCH,
     SuffixSpec,
@@ -22,6 +24,7 @@ from sktransfer._suffix import (
     discard,
     initial_head,
 )
+from sktransfer._tasks import watch_extraction
 
 FEWEST_JUDGES = 50  # where a split would hold out fewer images than this …
 FOLDS = 3  # … so many folds judge by all of them
@@ -42,6 +45,11 @@ class Stage:
     learning_rate: float
     stop_after: int | None = None
     views: tuple = ()  # that its head is solved on, instead of any epoch
+
+    @property
+    def n_epochs(self):
+        """How many it has in the history, at most."""
+        return 1 if self.views else self.stop_after or self.epochs
 
     def rate(self, epoch):
         """The learning rate of an epoch of this stage."""
@@ -131,10 +139,21 @@ def _measure(logits, examples):
 
 
 class Fit:
-    """A fit in progress: the weights so far, the best ones, and the history."""
+    """A fit in progress: the weights so far, the best ones, and the history.
 
-    def __init__(self, extractor, network, training):
-        self._extractor, self._network, self._training = extractor, network, training
+    Parameters
+    ----------
+    backbone : BackboneSpec
+    extractor : Extractor
+    network : FrozenNetwork
+    training : Training
+    title : str
+        What the bars of its stages begin with.
+    """
+
+    def __init__(self, backbone, extractor, network, training, title=""):
+        self._backbone, self._extractor, self._network = backbone, extractor, network
+        self._training, self._title = training, title
         self.history = defaultdict(list)
         self.best_epoch = None
         self.head_C, self.head_views = None, ()
@@ -142,8 +161,22 @@ class Fit:
         self.weights = self.spec = None
         self._judgements = []  # of each epoch, the losses of the images that judge it
 
-    def run(self, stages, examples, validation=None):
-        """Train, and find out how far by a validation set, a split, folds, or not at all."""
+    def run(self, stages, examples, validation, begin):
+        """Train, and find out how far by a validation set, a split, folds, or not at all.
+
+        Parameters
+        ----------
+        stages : list of Stage
+        examples, validation : Examples
+            To train on, and of the user's own to judge by, or None.
+        begin : callable
+            Number of subtasks, at most → the `Task` that this is.
+
+        Returns
+        -------
+        task : Task
+            Not ended yet.
+        """
         first, *others = stages
         first = replace(first, views=self._views_to_solve_on(first, len(examples)))
         stages = [first, *others]
@@ -153,73 +186,113 @@ class Fit:
             trials = split(examples, self._training)
         else:
             trials = []
-        self._fill_cache(stages, examples, trials)
+        pools = self._pools(stages, examples, trials)
+        runs = len(trials) if len(trials) > 1 else len(stages)
+        may_run_again = bool(trials) and validation is None
+        task = begin(len(pools) + runs + may_run_again)
+        self._fill_cache(pools, task)
         if not trials:
-            self._train(stages, examples)
+            self._train(stages, task, examples)
         elif len(trials) == 1:
-            self._train(stages, *trials[0])
-            if validation is None and first.views and self.kept_stages == [0]:
-                self._train_again([first], examples)
+            self._train(stages, task, *trials[0])
+            if may_run_again and first.views and self.kept_stages == [0]:
+                self._train_again([first], task, examples)
         else:
-            self._judge_by_folds(stages, trials)
+            self._judge_by_folds(stages, task, trials)
             if self.best_epoch is not None:
-                self._train_again(self._up_to_best(stages), examples)
+                self._train_again(self._up_to_best(stages), task, examples)
         self.history["kept"] = [n in self.kept_stages for n in self.history["stage"]]
+        return task
 
-    def fitted(self, spec):
+    def fitted(self):
         """What predictions need, by the best weights."""
         if self.spec is None:
             raise ValueError(
                 "training diverged: the loss is not a number; lower the learning rates"
             )
+        return self._fitted(self.weights, self.spec)
+
+    def state(self):
+        """What the classifier predicts with, were the fit to stop here, or None."""
+        return None if self.spec is None else {"_fitted": self.fitted()}
+
+    def state_of(self, weights, stage):
+        """The same by the weights of an epoch of a stage, kept or not."""
+        return {"_fitted": self._fitted(self._on_those_kept(weights), stage.spec)}
+
+    def _fitted(self, weights, spec):
         result = FittedNetwork(
-            base=self._network.pack(),
-            weights=self.weights,
-            suffix=asdict(self.spec),
-            preprocessing=spec.arithmetic,
+            base=self._packed,
+            weights=weights,
+            suffix=asdict(spec),
+            preprocessing=self._backbone.arithmetic,
             input_size=tuple(self._network.facts["input_size"]),
-            input_range=spec.input_range,
+            input_range=self._backbone.input_range,
         )
         adopt(result.spec(), self._network)
         return result
 
-    def _fill_cache(self, stages, examples, trials):
-        """Compute what the cache lacks, at all cuts in one pass over the images."""
+    @cached_property
+    def _packed(self):
+        return self._network.pack()
+
+    def _pools(self, stages, examples, trials):
+        """Images, their views and rows that are needed, to train on and to judge by."""
         training = self._training
         fresh = training.augmented and training.augmentation_views is None
         epochs = sum(1 if stage.views else stage.epochs for stage in stages)
         views = dict.fromkeys((*stages[0].views, *training.views(epochs)))
         views = tuple(view for view in views if view == 0 or not fresh)
-        for part, wanted in ((examples, views), *((judges, (0,)) for _, judges in trials)):
-            self._extractor.keep(part.images, wanted, part.rows)
-            part.images.raise_if_bad()
+        pools = [(examples.images, views, examples.rows)]
+        if trials:
+            images = trials[0][1].images
+            if images is not examples.images or 0 not in views:
+                rows = np.concatenate([judges.rows for _, judges in trials])
+                pools.append((images, (0,), rows))
+        return pools
 
-    def _train(self, stages, train, validation=None):
+    def _fill_cache(self, pools, task):
+        """Compute what the cache lacks, at all cuts in one pass over the images."""
+        for images, views, rows in pools:
+            watch = watch_extraction(self._training.verbose, task)
+            self._extractor.keep(images, views, rows, watch)
+            images.raise_if_bad()
+
+    def _train(self, stages, task, train, validation=None):
         """One stage after the other, each from the best weights so far."""
         for stage in stages:
+            subtask = task.begin(f"stage-{stage.number}", stage.n_epochs, train.rows)
             if stage.views:
-                self._solve_head(stage, train, validation)
+                self._solve_head(stage, subtask, train, validation)
             elif stage.epochs:
-                self._run_stage(stage, train, validation)
+                self._run_stage(stage, subtask, train, validation)
+            if subtask.end(self.state):
+                break
 
-    def _without_stopping(self):
+    def _without_stopping(self, title):
         """A fit of the same kind that runs through all epochs."""
         training = replace(self._training, early_stopping=False)
-        return Fit(self._extractor, self._network, training)
+        return Fit(self._backbone, self._extractor, self._network, training, title)
 
-    def _train_again(self, stages, examples):
+    def _train_again(self, stages, task, examples):
         """Train on all examples, now that it is known how far."""
-        final = self._without_stopping()
-        final._train(stages, examples)
+        final = self._without_stopping("all images, ")
+        subtask = task.begin("refit", len(stages))
+        final._train(stages, subtask, examples)
+        subtask.end(final.state)
         self.weights, self.spec = final.weights, final.spec
         self.head_C, self.head_views = final.head_C, final.head_views
         self.kept_stages = final.kept_stages
 
-    def _judge_by_folds(self, stages, trials):
+    def _judge_by_folds(self, stages, task, trials):
         """The history over all epochs, as a mean over folds, and its best epoch."""
-        fits = [self._without_stopping() for _ in trials]
-        for fit, (train, judges) in zip(fits, trials, strict=True):
-            fit._train(stages, train, judges)
+        fits = []
+        for i, (train, judges) in enumerate(trials):
+            fit = self._without_stopping(f"fold {i + 1}/{len(trials)}, ")
+            subtask = task.begin(f"fold-{i}", len(stages), train.rows)
+            fit._train(stages, subtask, train, judges)
+            subtask.end(fit.state)
+            fits.append(fit)
         common = _common_epochs([fit.history for fit in fits])
         for name in fits[0].history:
             values = [
@@ -267,8 +340,22 @@ class Fit:
         n_features = math.prod(self._extractor.shape(stage.spec.cut))
         return views_within_memory(views, n_images, n_features)
 
-    def _solve_head(self, stage, train, validation):
+    def _bar(self, stage, total, text):
+        title = f"{self._title}stage {stage.number}".capitalize()
+        return progress_bar(self._training.verbose, title, total, text)
+
+    def _solve_head(self, stage, task, train, validation):
         """Stage 0 of a head without hidden layers, in one go."""
+        epoch = task.begin("epoch")
+        with self._bar(stage, None, "solving the head") as advance:
+            logs, weights = self._solve(stage, train, validation)
+            advance(1, f"solved, {describe(logs)}")
+        self.note(stage, logs)
+        self._take(stage, 0, weights)
+        epoch.end(self.state)
+
+    def _solve(self, stage, train, validation):
+        """The figures of a head and its weights, by the optimum on all of its views."""
         unaltered = self._rows(train, 0, stage.spec.cut)
         rows = np.empty((len(stage.views), *unaltered.shape), dtype=np.float32)
         rows[0] = unaltered
@@ -283,8 +370,7 @@ class Fit:
         if validation is not None:
             rows = self._rows(validation, 0, stage.spec.cut)
             logs |= self._judge(rows @ kernel + bias, validation)
-        self.note(stage, logs)
-        self._take(stage, 0, {"base": {}, "head": [kernel, bias]})
+        return logs, {"base": {}, "head": [kernel, bias]}
 
     def _rows(self, examples, view, cut):
         items = [(row, view) for row in examples.rows]
@@ -305,27 +391,30 @@ class Fit:
 
     def _take(self, stage, epoch, weights):
         """Go on from the weights of an epoch."""
-        base = {**self.weights["base"], **weights["base"]} if self.weights else {}
-        self.weights = {"base": base, "head": weights["head"]}
+        self.weights = self._on_those_kept(weights)
         self.spec, self.best_epoch = stage.spec, epoch
         self.kept_stages.append(stage.number)
 
-    def _run_stage(self, stage, train, validation):
+    def _on_those_kept(self, weights):
+        base = {**self.weights["base"], **weights["base"]} if self.weights else {}
+        return {"base": base, "head": weights["head"]}
+
+    def _run_stage(self, stage, task, train, validation):
         suffix = compiled(self._network, stage.spec, self._training.optimizer)
         with suffix.lock:
             try:
-                self._fit(suffix, stage, train, validation)
+                self._fit(suffix, stage, task, train, validation)
             except BaseException:
                 discard(suffix)
                 raise
 
-    def _fit(self, suffix, stage, train, validation):
+    def _fit(self, suffix, stage, task, train, validation):
         training, done = self._training, len(self.history["loss"])
         weights = self.weights
         if weights is None:
             rng = np.random.default_rng([training.seed, 0])
             weights = {"base": {}, "head": initial_head(suffix.head_shapes(), rng)}
-        suffix.reset(weights, seed=training.seed + stage.number)
+        suffix.reset(weights, training.seed + stage.number)
 
         def judge():
             batches = Batches(self._extractor, stage.spec.cut, validation, PREDICT_BATCH)
@@ -334,20 +423,25 @@ class Fit:
             return self._judge(logits, validation)
 
         judged = training.early_stopping and validation is not None
-        watch = _Watch(self, suffix, stage, training.n_iter_no_change if judged else None)
-        train_epochs(
-            suffix.model,
-            stage.stop_after or stage.epochs,
-            Batches(self._extractor, stage.spec.cut, train, training.batch_size),
-            lambda epoch: training.draw(done + epoch, len(train)),
-            judge if validation is not None else None,
-            [
-                watch,
-                keras.callbacks.LearningRateScheduler(lambda epoch, _: stage.rate(epoch)),
-                *copy.deepcopy(training.callbacks),
-            ],
-            training.verbose,
-        )
+        patience = training.n_iter_no_change if judged else None
+        watch = _Watch(self, suffix, stage, task, patience)
+        batches = Batches(self._extractor, stage.spec.cut, train, training.batch_size)
+        with self._bar(
+            stage, stage.n_epochs * batches.steps, f"epoch 1/{stage.n_epochs}"
+        ) as advance:
+            train_epochs(
+                suffix.model,
+                stage.n_epochs,
+                batches,
+                lambda epoch: training.draw(done + epoch, len(train)),
+                judge if validation is not None else None,
+                [
+                    watch,
+                    keras.callbacks.LearningRateScheduler(lambda epoch, _: stage.rate(epoch)),
+                    *copy.deepcopy(training.callbacks),
+                ],
+                advance,
+            )
         if watch.weights is None:
             warnings.warn(
                 f"stage {stage.number} was rolled back: its loss is not a number; "
@@ -367,26 +461,49 @@ class _Watch(keras.callbacks.Callback):
     fit : Fit
     suffix : CompiledSuffix
     stage : Stage
+    task : Task
+        Of the stage.
     patience : int or None
         Epochs without improvement before the stage is stopped. None keeps the last epoch.
     """
 
-    def __init__(self, fit, suffix, stage, patience):
+    def __init__(self, fit, suffix, stage, task, patience):
         super().__init__()
         self._fit, self._suffix, self._stage, self._patience = fit, suffix, stage, patience
+        self._task = task
         self._least, self._since_best = math.inf, 0
         self.epoch = self.weights = None
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_task = self._task.begin("epoch")
+
     def on_epoch_end(self, epoch, logs):
         self._fit.note(self._stage, logs)
-        if self._patience is None:
-            return
-        if logs["val_loss"] < self._least:
-            self._least, self._since_best = logs["val_loss"], 0
+        if self._patience is not None:
+            self._judge(logs["val_loss"])
+        if self._ask_callbacks():
+            self.model.stop_training = True
+
+    def _judge(self, loss):
+        if loss < self._least:
+            self._least, self._since_best = loss, 0
             self._keep()
         else:
             self._since_best += 1
             self.model.stop_training = self._since_best >= self._patience
+
+    def _ask_callbacks(self):
+        """End the epoch's task, and put back the weights if a callback predicts with any."""
+        shown = []
+
+        def state():
+            shown.append(self._suffix.get_weights())
+            return self._fit.state_of(shown[0], self._stage)
+
+        stop = self._epoch_task.end(state)
+        for weights in shown:
+            self._suffix.set_weights(weights)
+        return stop
 
     def on_train_end(self, logs):
         if self._patience is None and math.isfinite(logs["loss"]):
@@ -397,15 +514,19 @@ class _Watch(keras.callbacks.Callback):
         self.weights = self._suffix.get_weights()
 
 
-def predict_logits(fitted, extractor, images, optimizer):
+def predict_logits(fitted, extractor, images, optimizer, verbose):
     """The logits of images, on rows at the extractor's only cut."""
     spec = SuffixSpec.from_plain(fitted.suffix)
     suffix = compiled(load(fitted.spec()), spec, optimizer)
     logits = np.empty((len(images), spec.head.n_outputs), dtype=np.float32)
-    with suffix.lock:
-        suffix.reset(fitted.weights)
+    with (
+        suffix.lock,  # which this thread holds if a callback predicts within an epoch …
+        images_bar(verbose, "Predicting", len(images)) as advance,
+    ):
+        suffix.set_weights(fitted.weights)  # … whose optimizer is left as it is
         for start in range(0, len(images), PREDICT_BATCH):
             chosen = range(start, min(start + PREDICT_BATCH, len(images)))
             rows = extractor.rows(images, [(row, 0) for row in chosen], spec.cut)
             logits[start : chosen.stop] = suffix.logits(rows)
+            advance(len(chosen))
     return logits

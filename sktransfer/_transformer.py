@@ -11,6 +11,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import StrOptions
 
 from sktransfer._backbones import BackboneSpec
@@ -19,10 +20,11 @@ from sktransfer._exceptions import BackboneError, InvalidImagesWarning, list_bad
 from sktransfer._extraction import Extractor
 from sktransfer._inputs import check_images
 from sktransfer._persistence import pack_backbone, unpack_backbone
+from sktransfer._tasks import Task, watch_extraction
 
 
 class PretrainedFeatureTransformer(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Turn images into features of a frozen, pretrained convolutional network.
 
@@ -94,7 +96,8 @@ class PretrainedFeatureTransformer(
         cores. The network itself uses all cores.
 
     verbose : int, default=0
-        1 shows a progress bar on standard error while features are computed.
+        1 shows a progress bar on standard error: how many features are there, how many of
+        them were looked up, and how long the others take.
 
     Attributes
     ----------
@@ -208,11 +211,30 @@ class PretrainedFeatureTransformer(
         -------
         self : object
         """
-        check_images(self, X, reset=True)
-        shapes = self._extractor().shapes
-        several = isinstance(self.layer, list)
-        self.feature_shape_ = (sum(map(math.prod, shapes)),) if several else shapes[0]
+        task = Task.root(self, (X, y, None), "fit", 0)
+        self._fit(X)
+        task.end(dict)
         return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X, y=None):
+        """Fit, then look the features of images up, or compute and keep them.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+            As in `fit`.
+        y : ignored
+
+        Returns
+        -------
+        features : float32 ndarray of shape (n_samples, n_features_out)
+        """
+        task = Task.root(self, (X, y, None), "fit-transform", 1)
+        self._fit(X)
+        features = self._transform(X, task)
+        task.end(dict)
+        return features
 
     def transform(self, X):
         """Look the features of images up, or compute and keep them.
@@ -227,18 +249,7 @@ class PretrainedFeatureTransformer(
         features : float32 ndarray of shape (n_samples, n_features_out)
         """
         self._validate_params()
-        sources = check_images(self, X, reset=False)
-        extractor = self._extractor()
-        images = extractor.identify(sources)
-        if self.on_error == "raise":
-            images.raise_if_bad()
-        rows = extractor.rows_side_by_side(images, [(row, 0) for row in range(len(images))])
-        if self.on_error == "raise":
-            images.raise_if_bad()
-        elif images.bad:
-            message = f"{list_bad_rows(images.bad_rows())}\nTheir features are NaN."
-            warnings.warn(message, InvalidImagesWarning, stacklevel=2)
-        return rows
+        return self._transform(X)
 
     def cache_info(self):
         """What the cache folder did so far, for this process.
@@ -254,6 +265,28 @@ class PretrainedFeatureTransformer(
     def _n_features_out(self):
         return math.prod(self.feature_shape_)
 
+    def _fit(self, X):
+        check_images(self, X, reset=True)
+        shapes = self._extractor().shapes
+        several = isinstance(self.layer, list)
+        self.feature_shape_ = (sum(map(math.prod, shapes)),) if several else shapes[0]
+
+    def _transform(self, X, task=None):
+        sources = check_images(self, X, reset=False)
+        extractor = self._extractor()
+        images = extractor.identify(sources)
+        if self.on_error == "raise":
+            images.raise_if_bad()
+        items = [(row, 0) for row in range(len(images))]
+        watch = watch_extraction(self.verbose, task)
+        rows = extractor.rows_side_by_side(images, items, watch)
+        if self.on_error == "raise":
+            images.raise_if_bad()
+        elif images.bad:
+            message = f"{list_bad_rows(images.bad_rows())}\nTheir features are NaN."
+            warnings.warn(message, InvalidImagesWarning, stacklevel=3)
+        return rows
+
     def _extractor(self):
         layers = self.layer if isinstance(self.layer, list) else [self.layer]
         if not layers:
@@ -263,7 +296,6 @@ class PretrainedFeatureTransformer(
             [(layer, self.pooling) for layer in layers],
             cache_dir=self.cache_dir,
             n_jobs=self.n_jobs,
-            verbose=self.verbose,
         )
 
     def __getstate__(self):

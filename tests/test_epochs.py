@@ -9,6 +9,10 @@ from sktransfer._extraction import Extractor
 CUT = (None, "avg")
 
 
+def silent(steps, text=None):
+    pass
+
+
 @pytest.fixture(scope="module")
 def examples(digits):
     X, y = digits
@@ -70,7 +74,7 @@ def test_epochs_are_those_of_model_fit(examples):
         lambda epoch: (np.arange(50), 0),
         lambda: {"val_loss": 0.5},
         [seen],
-        verbose=0,
+        silent,
     )
     for a, b in zip(plain.get_weights(), ours.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -96,5 +100,5 @@ def test_callbacks_can_stop_and_see_every_batch(examples):
 
     stop = StopAfterTwo()
     batches = Batches(extractor, CUT, some, 16)
-    train_epochs(network(), 9, batches, lambda epoch: (np.arange(50), 0), None, [stop], 0)
+    train_epochs(network(), 9, batches, lambda epoch: (np.arange(50), 0), None, [stop], silent)
     assert (stop.epochs, stop.steps) == (2, 8)

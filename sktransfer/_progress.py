@@ -1,0 +1,84 @@
+"""Bars on standard error: what is being done, how fast, and how long it still takes."""
+
+import sys
+import time
+from contextlib import contextmanager
+
+BAR_WIDTH = 16  # all columns together fit into 80 characters
+
+
+@contextmanager
+def progress_bar(verbose, title, total, text=""):
+    """A bar while something is done, or nothing unless `verbose`.
+
+    Parameters
+    ----------
+    verbose : int
+    title, text : str
+        Beside the bar, to the left and to the right.
+    total : int or None
+        Number of steps; None if the end is not known.
+
+    Yields
+    ------
+    advance : callable
+        (number of steps done since the last call, text or None as before) → None
+    """
+    if not verbose:
+        yield lambda steps, text=None: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(BAR_WIDTH),
+        TextColumn("{task.fields[text]}", markup=False),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    # What is printed meanwhile to a standard output that is a file stays there.
+    shared = sys.stdout.isatty()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, redirect_stdout=shared) as progress:
+        task = progress.add_task(title, total=total, text=text)
+
+        def advance(steps, text=None):
+            progress.update(task, advance=steps)
+            if text is not None:
+                progress.update(task, text=text)
+
+        yield advance
+        done = progress.tasks[task].completed
+        progress.update(task, total=done, completed=done)  # it may have ended early
+
+
+@contextmanager
+def images_bar(verbose, title, n_images, n_found=None, unit="images"):
+    """A bar over images that are computed, beside those that were found in the cache.
+
+    The rate and the time left are those of images that are computed.
+
+    Yields
+    ------
+    advance : callable
+        (number of images computed since the last call) → None
+    """
+    started, done = time.monotonic(), 0
+
+    def text():
+        found = n_found or 0
+        parts = [f"{found + done:,}/{found + n_images:,} {unit}"]
+        if n_found is not None:
+            parts.append(f"{n_found:,} cached")
+        if done:
+            parts.append(f"{done / (time.monotonic() - started):,.1f}/s")
+        return ", ".join(parts)
+
+    with progress_bar(verbose, title, n_images, text()) as show:
+
+        def advance(n=1):
+            nonlocal done
+            done += n
+            show(n, text())
+
+        yield advance

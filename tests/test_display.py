@@ -1,0 +1,119 @@
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+
+from sktransfer import FineTunedConvNetClassifier, TrainingHistoryDisplay
+
+mpl.use("agg")
+
+HISTORY = {
+    "loss": [0.5, 0.4, 0.2, 0.3, 0.1],
+    "accuracy": [0.6, 0.7, 0.8, 0.75, 0.95],
+    "val_loss": [0.6, 0.5, 0.4, 0.9, 0.8],
+    "val_accuracy": [0.5, 0.6, 0.7, 0.4, 0.3],
+    "stage": [0, 1, 1, 2, 2],
+    "kept": [True, True, True, False, False],
+}
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+def boundaries(axes):
+    lines = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
+    return [left for left, right in lines if left == right]
+
+
+def test_each_stage_is_a_line_of_running_means():
+    display = TrainingHistoryDisplay.from_history(HISTORY, smoothing=0.8)
+    assert set(display.lines_) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    head, first, second = display.lines_["loss"]
+    np.testing.assert_allclose(head.get_xydata(), [[0, 0.5]])
+    np.testing.assert_allclose(first.get_xydata(), [[1, 0.4], [2, 0.8 * 0.4 + 0.2 * 0.2]])
+    np.testing.assert_allclose(second.get_xydata(), [[3, 0.3], [4, 0.8 * 0.3 + 0.2 * 0.1]])
+    plain = TrainingHistoryDisplay.from_history(HISTORY, smoothing=0)
+    drawn = np.concatenate([line.get_ydata() for line in plain.lines_["val_accuracy"]])
+    np.testing.assert_allclose(drawn, HISTORY["val_accuracy"])
+
+
+def test_stages_are_bounded_named_and_grey_if_rolled_back():
+    display = TrainingHistoryDisplay(history=HISTORY).plot()
+    for axes, name in zip(display.axes_, ("loss", "accuracy"), strict=True):
+        assert axes.get_ylabel() == name
+        assert boundaries(axes) == [0.5, 2.5]
+        assert [t.get_text() for t in axes.texts] == [
+            "head",
+            "stage 1",
+            "stage 2\nrolled back",
+        ]
+        [grey] = axes.patches
+        assert (grey.get_x(), grey.get_width()) == (2.5, 2)
+        legend = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert legend == ["training", "validation"]
+    styles = [line.get_linestyle() for line in display.lines_["val_loss"]]
+    assert styles == ["-", "-", "--"]
+
+
+def test_a_history_without_validation():
+    history = {name: HISTORY[name] for name in ("loss", "accuracy", "stage")}
+    display = TrainingHistoryDisplay.from_history(history)
+    assert set(display.lines_) == {"loss", "accuracy"}
+    assert not display.axes_[0].patches
+
+
+def test_from_an_estimator_onto_axes_of_ones_own(digits, tmp_path):
+    import matplotlib.pyplot as plt
+
+    X, y = digits
+    classifier = FineTunedConvNetClassifier(
+        "tiny", input_range=(0, 16), augmentation=None, fine_tune_epochs=2, random_state=0
+    )
+    with pytest.raises(NotFittedError):
+        TrainingHistoryDisplay.from_estimator(classifier)
+    classifier.fit(X[:60], y[:60])
+    figure, axes = plt.subplots(2, 1)
+    display = TrainingHistoryDisplay.from_estimator(classifier, ax=axes)
+    assert display.history == classifier.history_
+    assert display.figure_ is figure
+    assert list(display.axes_) == list(axes)
+    legend = [text.get_text() for text in axes[0].get_legend().get_texts()]
+    assert legend == ["training", "validation", "weights kept"]
+    star = [line for line in axes[0].lines if line.get_marker() == "*"][-1]
+    assert star.get_xdata() == [classifier.best_epoch_]
+    figure.savefig(tmp_path / "curves.png")
+
+
+def test_what_cannot_be_drawn():
+    with pytest.raises(ValueError, match="smoothing=1 "):
+        TrainingHistoryDisplay.from_history(HISTORY, smoothing=1)
+    with pytest.raises(ValueError, match="1 axes, not one for each"):
+        TrainingHistoryDisplay.from_history(HISTORY, ax=[mpl.figure.Figure().add_subplot()])
+    other = LogisticRegression().fit([[0], [1]], [0, 1])
+    with pytest.raises(TypeError, match=r"Regression has no history_: .*pipeline\[-1\]"):
+        TrainingHistoryDisplay.from_estimator(other)
+
+
+def test_matplotlib_is_imported_only_to_draw():
+    code = """
+import sys
+sys.modules["matplotlib"] = None  # as if it were not there
+from sktransfer import TrainingHistoryDisplay
+try:
+    TrainingHistoryDisplay(history={}).plot()
+except ImportError as error:
+    print(error)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("TrainingHistoryDisplay.plot requires matplotlib.")

@@ -1,0 +1,179 @@
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from PIL import Image
+
+from sktransfer import FineTunedConvNetClassifier
+from sktransfer.__main__ import main
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "sktransfer", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def folder(tmp_path, digits):
+    """Photographs of two classes of digits."""
+    X, y = digits
+    for i in np.flatnonzero((y == 6) | (y == 7))[:40]:
+        path = tmp_path / "digits" / {6: "six", 7: "seven"}[y[i]] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((X[i] * 15).astype(np.uint8)).save(path)
+    return tmp_path / "digits"
+
+
+def test_without_a_folder_it_compares_features_with_pixels():
+    result = run()
+    assert result.returncode == 0, result.stderr
+    lines = {line[2:22].strip(): line[24:29] for line in result.stdout.splitlines()}
+    assert float(lines["transferred features"]) > float(lines["raw pixels"])
+
+
+def test_a_folder_is_cross_validated_and_its_pipeline_saved(folder, tmp_path):
+    output = tmp_path / "digits.joblib"
+    result = run(folder, "--backbone", "tiny", "--output", output, "--clear-cache")
+    assert result.returncode == 0, result.stderr
+    assert "20 seven, 20 six" in result.stdout
+    assert "accuracy over 5 folds: " in result.stdout
+    assert "true \\ predicted" in result.stdout
+    pipeline = joblib.load(output)
+    paths = [str(path) for path in sorted(folder.glob("*/*.png"))]
+    labels = [path.split(os.sep)[-2] for path in paths]
+    assert pipeline.score(paths, labels) > 0.9
+
+
+def test_fine_tuning_is_compared_and_saved_with_its_curves(folder, tmp_path):
+    output = tmp_path / "tuned.joblib"
+    result = run(folder, "--backbone", "tiny", "--fine-tune", "--output", output)
+    assert result.returncode == 0, result.stderr
+    assert "10 held-out images, after training on 30:" in result.stdout
+    for name in ("frozen features", "fine-tuned"):
+        [line] = [n for n in result.stdout.splitlines() if n.startswith(f"  {name}")]
+        assert 0.5 < float(line.split()[-1]) <= 1
+    assert "\nstage 1: " in result.stdout
+    assert "Fold 3/3, stage 1" in result.stderr
+    classifier = joblib.load(output)
+    assert isinstance(classifier, FineTunedConvNetClassifier)
+    assert classifier.verbose == 0
+    with Image.open(tmp_path / "tuned.png") as curves:
+        assert curves.width > curves.height > 400
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory, digits):
+    """A saved classifier of the digits 6 and 7."""
+    X, y = digits
+    chosen = np.flatnonzero((y == 6) | (y == 7))[:60]
+    classifier = FineTunedConvNetClassifier(
+        "tiny", input_range=(0, 16), unfreeze=0, cache_dir=None
+    )
+    names = np.array(["six", "seven"])[y[chosen] - 6]
+    path = tmp_path_factory.mktemp("stored") / "model.joblib"
+    joblib.dump(classifier.fit(X[chosen], names), path)
+    return path
+
+
+def test_labels_and_confidences_as_text_csv_and_json_lines(stored, folder, capfd):
+    files = [str(path) for path in sorted(folder.glob("*/*.png"))]
+    expected = joblib.load(stored).predict_proba(files)
+    labels = np.array(["seven", "six"])[expected.argmax(axis=1)]
+    assert np.mean([label in file for label, file in zip(labels, files, strict=True)]) > 0.9
+
+    def predicted(form):
+        assert main(["predict", str(stored), *files, "--format", form]) == 0
+        out, err = capfd.readouterr()
+        assert err == ""
+        return out
+
+    table = [re.split("  +", line) for line in predicted("text").splitlines()]
+    rows = list(csv.DictReader(predicted("csv").splitlines()))
+    objects = [json.loads(line) for line in predicted("jsonl").splitlines()]
+    assert [row[0] for row in table] == [row["label"] for row in rows] == list(labels)
+    assert [row[2] for row in table] == [row["file"] for row in rows] == files
+    assert [row["file"] for row in objects] == files
+    assert [row["label"] for row in objects] == list(labels)
+    confidences = expected.max(axis=1)
+    for decimals, values in (
+        (3, [row[1] for row in table]),
+        (6, [row["confidence"] for row in rows]),
+        (6, [row["confidence"] for row in objects]),
+    ):
+        np.testing.assert_allclose(
+            np.array(values, dtype=float), confidences, atol=0.51 * 10**-decimals
+        )
+
+
+def test_files_that_are_no_images_are_named_and_the_others_classified(stored, folder):
+    good = str(next(folder.glob("six/*.png")))
+    truncated = folder / "truncated.png"
+    truncated.write_bytes(Path(good).read_bytes()[:-30])
+    result = run("predict", stored, folder, truncated, good, "missing.png")
+    assert result.returncode == 1
+    assert result.stdout == f"six    {result.stdout[7:12]}  {good}\n"
+    errors = [n for n in result.stderr.splitlines() if n.startswith("sktransfer: ")]
+    assert errors[:2] == [
+        f"sktransfer: {folder} is a directory",
+        "sktransfer: missing.png does not exist",
+    ]
+    assert f"{truncated} " in errors[2]
+    assert len(errors) == 3
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(stored, folder):
+    files = [str(path) for path in folder.glob("*/*.png")] * 50
+    command = [sys.executable, "-m", "sktransfer", "predict", stored, *files]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        error = process.stderr.read()
+    assert process.returncode == 1
+    assert "BrokenPipe" not in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing-folder"], "no folder 'missing-folder'"),
+        (["missing-folder", "--fine-tune"], "no folder 'missing-folder'"),
+        (["{folder}/empty", "--fine-tune"], "two or more sub-folders"),
+        (["predict", "missing.joblib", "x.png"], "no file 'missing.joblib'"),
+        (["predict", "{folder}/page.html", "x.png"], "cannot be loaded: "),
+        (
+            ["predict", "{folder}/list.joblib", "x.png"],
+            "holds a list, which has no predict_pr",
+        ),
+        (["{folder}", "--backbone", "vgg61"], "nearest: "),
+        (["{folder}/six", "--backbone", "tiny"], "two or more sub-folders"),
+        (["{folder}", "--backbone-params", "alpha"], "invalid"),
+        (["{folder}", "--output", "missing/x.joblib"], "no folder for"),
+    ],
+)
+def test_mistakes_get_a_short_message(folder, arguments, message):
+    (folder / "page.html").write_text("<html>")
+    joblib.dump([1, 2], folder / "list.joblib")
+    (folder / "empty").mkdir()
+    result = run(*(argument.format(folder=folder) for argument in arguments))
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_bad_images_are_listed(folder):
+    (folder / "six" / "page.jpg").write_text("<html>")
+    result = run(folder, "--backbone", "tiny")
+    assert result.returncode == 1
+    assert "page.jpg is an HTML page" in result.stderr
+    assert "Traceback" not in result.stderr
