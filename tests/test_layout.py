@@ -23,6 +23,7 @@ MAY_IMPORT = {
         "_cache",
         "_exceptions",
         "_extraction",
+        "_facts",
         "_inputs",
         "_persistence",
     },
@@ -46,7 +47,8 @@ MAY_IMPORT = {
     "_unfreezing": {"_backbones", "_exceptions"},
     "_extraction": {"_cache", "_decoding", "_exceptions", "_facts"},
     "_facts": {"_backbones", "_decoding", "_exceptions", "_frozen"},
-    "_frozen": {"_backbones", "_exceptions", "_fingerprint", "_tiny"},
+    "_frozen": {"_backbones", "_description", "_exceptions", "_fingerprint", "_tiny"},
+    "_description": {"_fingerprint"},
     "_inputs": {"_backbones", "_decoding"},
     "_backbones": {"_exceptions", "_tiny"},
     "_cache": {"_segments"},
@@ -60,7 +62,7 @@ MAY_IMPORT = {
     "_summary": set(),
 }
 
-KERAS_LIVES_IN = {"_epochs", "_frozen", "_suffix", "_training"}
+KERAS_LIVES_IN = {"_description", "_epochs", "_frozen", "_suffix", "_training"}
 
 
 def imports_of(path):
