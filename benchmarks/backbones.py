@@ -25,9 +25,9 @@ embedded `"tiny"`. Written by `python -m benchmarks.backbones`.
 
 Keras downloads ImageNet weights once into `~/.keras/models`, or into the folder `models` of
 the one that the environment variable `KERAS_HOME` names. On a machine without a network, put
-copies of the files there. A file given as `weights` is read, as by Keras, into the network that
-`weights=None` builds. For the ImageNet weights of EfficientNet B0 to B7 that is another one:
-`weights="imagenet"` has one more layer.
+copies of the files there. A file given as `weights` is read, as by Keras, into the network
+that `weights=None` builds. For the ImageNet weights of EfficientNet B0 to B7 that is another
+one: `weights="imagenet"` has one more layer.
 
 ## Features
 

@@ -54,6 +54,7 @@ def backbone(request, tmp_path_factory):
     randomize(plain)
     weights = tmp_path_factory.mktemp(name) / "random.weights.h5"
     plain.save_weights(weights)
+    plain.load_weights(weights)  # from which Normalization derives what it computes with
     parameters = {"weights": weights, "input_size": (size, size)}
     network = _frozen.load(spec(name, **parameters))
     return SimpleNamespace(name=name, plain=plain, parameters=parameters, network=network)
@@ -67,7 +68,7 @@ def plain_keras(name, size):
 
 
 def randomize(model):
-    """Give all scales, shifts and statistics values that no fresh network has."""
+    """Give all scales, shifts and statistics values that no new network has."""
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if len(weight.shape) == 1:
