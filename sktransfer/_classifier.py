@@ -18,7 +18,7 @@ from sktransfer._augmentation import ImageAugmentation
 from sktransfer._backbones import BackboneSpec
 from sktransfer._cache import FeatureCache
 from sktransfer._extraction import Extractor
-from sktransfer._facts import find_facts, load_network, row_shape
+from sktransfer._facts import find_facts, load_network, row_shape, warn_of_top
 from sktransfer._inputs import check_images
 from sktransfer._persistence import from_state, pack_backbone, to_state, unpack_backbone
 from sktransfer._summary import summarize
@@ -318,6 +318,8 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         codes, weights = self._check_targets(len(sources), y, sample_weight)
         spec = BackboneSpec.of(self)
         network = load_network(spec)
+        cut_it = "cut it: keras.Model(m.input, m.get_layer({below}).output)"
+        warn_of_top(network.facts, cut_it, stacklevel=4)
         stages = self._stages(network.facts)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         cuts = list(dict.fromkeys(stage.spec.cut for stage in stages))
@@ -523,9 +525,12 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         return stages
 
     def _pooling(self, facts):
+        shape = row_shape(facts, facts["output"], None)
+        if len(shape) == 1:  # nothing is left to pool
+            return None
         if self.pooling != "auto":
             return self.pooling
-        flattened = math.prod(row_shape(facts, facts["output"], None))
+        flattened = math.prod(shape)
         return None if flattened <= MOST_FLATTENED else "avg"
 
     def _training(self, seed):

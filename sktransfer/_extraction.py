@@ -92,6 +92,8 @@ class Extractor:
 
     Attributes
     ----------
+    facts : dict
+        What is known of the network.
     shapes : list of tuple of int
         The shape of a row, at each cut.
     """
@@ -216,7 +218,7 @@ class Extractor:
 
     def _describe(self, facts):
         """Set what follows from the facts about the network."""
-        self._facts = facts
+        self.facts = facts
         self._size = tuple(facts["input_size"])
         self._positions = [(position_of(facts, layer), pool) for layer, pool in self._cuts]
         self.shapes = [row_shape(facts, *position) for position in self._positions]
@@ -226,7 +228,7 @@ class Extractor:
         ]
 
     def _open_shelf(self, position, shape, dtype):
-        namespace = namespace_of(self._spec, self._facts, *position, dtype)
+        namespace = namespace_of(self._spec, self.facts, *position, dtype)
         salt = hashlib.sha256(json.dumps(namespace, sort_keys=True).encode())
         return _Shelf(salt, self._cache.store(namespace, shape, dtype))
 
@@ -234,7 +236,7 @@ class Extractor:
         """Load the network; return whether what the cache knew of it was out of date."""
         network = load_network(self._spec)
         self._network = network
-        if network.facts == self._facts:
+        if network.facts == self.facts:
             return False
         note_facts(self._spec, network.facts, self._cache)
         self._describe(network.facts)

@@ -5,6 +5,7 @@ so that what is looked up needs no network, no Keras and no TensorFlow.
 """
 
 import importlib.metadata
+import warnings
 
 import numpy as np
 
@@ -47,8 +48,38 @@ def position_of(facts, layer):
         raise BackboneError(f"no layer {layer!r}; {nearest(layer, names)}")
     position = names.index(layer)
     if facts["layers"][position]["shape"] is None:
-        raise BackboneError(f"layer {layer!r} has several outputs, or is used several times")
+        raise BackboneError(
+            f"layer {layer!r} has several outputs, or is used several times; the nearest that "
+            f"has one: {_nearest_cut(facts, position)!r}"
+        )
     return position
+
+
+def _nearest_cut(facts, position):
+    """The name of the layer nearest to a position, rather below, that can be cut at."""
+    cuts = [i for i, layer in enumerate(facts["layers"]) if layer["shape"] is not None]
+    return facts["layers"][min(cuts, key=lambda i: abs(i - position))]["name"]
+
+
+def warn_of_top(facts, remedy, stacklevel):
+    """Say that features of a network would be class scores, and where to cut instead.
+
+    Parameters
+    ----------
+    facts : dict
+    remedy : str
+        With ``{below}`` for the name of the layer below the top.
+    stacklevel : int
+        As in `warnings.warn`.
+    """
+    if facts["below_top"] is not None:
+        top, below = (facts["layers"][facts[place]] for place in ("output", "below_top"))
+        warnings.warn(
+            f"the network's top is still on: its last layer, {top['name']!r}, makes scores of "
+            f"the classes it knows; {remedy.format(below=repr(below['name']))}",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def row_shape(facts, position, pooling):

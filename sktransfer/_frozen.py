@@ -5,18 +5,19 @@ cache and are never trained; a Keras model that a user passes is copied, never t
 """
 
 import contextlib
+import fnmatch
 import json
-import math
 import os
 import random
 import re
 import threading
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 
 import keras
 import numpy as np
 
 from sktransfer._backbones import TINY_WEIGHTS, PackedNetwork, weights_folder
+from sktransfer._description import describe, tensors_of
 from sktransfer._exceptions import BackboneError, ForkedProcessError
 from sktransfer._fingerprint import fingerprint
 from sktransfer._folding import foldable_norms, folded
@@ -71,11 +72,7 @@ class FrozenNetwork:
     Attributes
     ----------
     facts : dict
-        In plain values: ``fingerprint``, of architecture and weights; ``input_size``;
-        ``layers``, each a dict of its ``name``, ``shape`` (of its output without the batch,
-        or None where that is not one tensor), ``kernel`` (whether it has one), numbers of
-        ``parameters``, of those that are ``trainable`` and of multiplications (``macs``),
-        and ``inputs`` (positions of layers); ``output``, the last layer's position.
+        As `describe` states them.
     """
 
     batch = BATCH
@@ -84,30 +81,8 @@ class FrozenNetwork:
         self._model = model
         self._functions = {}  # cuts → function of a batch
         self._folded_into = set(foldable_norms(model))
-        operations = list(model.operations)
-        output = operations.index(_operation_of(model.outputs[0]))
-        self._tensors = [_only_output(operation) for operation in operations]
-        self._tensors[output] = model.outputs[0]
-        names = _fresh_names(operations) if fresh_names else [o.name for o in operations]
-        self.facts = {
-            "fingerprint": fingerprint(model),
-            "input_size": list(model.inputs[0].shape[1:3]),
-            "layers": [
-                {
-                    "name": name,
-                    "shape": None if tensor is None else list(tensor.shape[1:]),
-                    "kernel": bool(_kernels(operation)),
-                    "parameters": sum(map(_size, getattr(operation, "weights", ()))),
-                    "trainable": sum(map(_size, _trainable(operation))),
-                    "macs": _macs(operation, tensor),
-                    "inputs": _inputs_of(operation, operations),
-                }
-                for name, operation, tensor in zip(
-                    names, operations, self._tensors, strict=True
-                )
-            ],
-            "output": output,
-        }
+        self._tensors = tensors_of(model)
+        self.facts = describe(model, self._tensors, fresh_names)
 
     def rows(self, batch, cuts):
         """What the network makes of at most `BATCH` images, at some cuts.
@@ -209,7 +184,7 @@ def pack(model):
 
 def unpack(packed):
     """The Keras model that `pack` packed."""
-    with plain_settings():
+    with plain_settings(), _lambdas_refused("the stored network"):
         model = keras.models.model_from_json(packed.config)
     _set_weights(model, packed.weights)
     return model
@@ -271,13 +246,22 @@ def _build_application(spec):
     except (TypeError, ValueError) as error:
         raise BackboneError(f"{spec.family.constructor} refuses this: {error}") from error
     except Exception as error:  # keras.utils.get_file raises a bare Exception
-        raise BackboneError(
-            f"the ImageNet weights of {spec.family.constructor} are not in "
-            f"{weights_folder()} and could not be downloaded: {error}"
-        ) from error
+        raise BackboneError(_how_to_provide(spec.family, error)) from error
     if not pretrained and spec.weights is not None:
         _load_weights(model, spec)
     return model
+
+
+def _how_to_provide(family, error):
+    """What to do about weights that could not be downloaded."""
+    named = re.findall(r"[^/\s]+\.h5", str(error))
+    files = [*fnmatch.filter(named, family.weights_files), family.weights_files]
+    return (
+        f"{family.constructor} needs the file {files[0]} with its ImageNet weights, which is "
+        f"not in {weights_folder()} and could not be downloaded ({error}). Without a network, "
+        "put a copy of it into that folder, or into the folder models of one that the "
+        "environment variable KERAS_HOME names; weights=None does without"
+    )
 
 
 def _load_weights(model, spec):
@@ -295,7 +279,7 @@ def _own_copy(spec):
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise BackboneError(
             f"the network has {len(model.inputs)} inputs and {len(model.outputs)} "
-            "outputs; one of each is needed"
+            "outputs, and one of each is needed: keras.Model(an input, an output) of it"
         )
     shape = model.inputs[0].shape[1:]
     if len(shape) != 3 or shape[2] != 3:
@@ -306,7 +290,8 @@ def _own_copy(spec):
     if any(own not in (None, asked) for own, asked in zip(shape[:2], size, strict=True)):
         raise BackboneError(f"input_size={size}, but the network takes {shape[:2]}")
     graph = keras.Model(model.inputs[0], model.outputs[0])
-    copy = keras.models.clone_model(graph, input_tensors=keras.Input((*size, 3)))
+    with _lambdas_refused("the network"):
+        copy = keras.models.clone_model(graph, input_tensors=keras.Input((*size, 3)))
     _set_weights(copy, model.get_weights())
     for layer in copy._flatten_layers():
         layer.trainable = True  # it was frozen, maybe: here `unfreeze` says what is trained
@@ -326,7 +311,10 @@ def _functional(model):
         return unpack(model)
     if isinstance(model, (str, os.PathLike)):
         try:
-            model = keras.saving.load_model(model, compile=False)
+            with _lambdas_refused(repr(os.fspath(model))):
+                model = keras.saving.load_model(model, compile=False)
+        except BackboneError:
+            raise
         except Exception as error:  # whatever a file can hold
             raise BackboneError(f"{os.fspath(model)!r} cannot be loaded: {error}") from error
     if isinstance(model, keras.Sequential) and model.built:
@@ -337,6 +325,21 @@ def _functional(model):
             "its input: begin it with keras.Input((height, width, 3))"
         )
     return model
+
+
+@contextlib.contextmanager
+def _lambdas_refused(subject):
+    """Say what to do about code in a network, which Keras does not run unasked."""
+    try:
+        yield
+    except ValueError as error:
+        if "enable_unsafe_deserialization" not in str(error):
+            raise
+        raise BackboneError(
+            f"{subject} holds a Lambda layer, which is code that anyone may have written: if "
+            "you trust it, call keras.config.enable_unsafe_deserialization() first, in each "
+            "process"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -372,63 +375,3 @@ def _refuse_after_fork():
             "use joblib's loky backend (the default of n_jobs) or multiprocessing's "
             "'spawn' instead of 'fork'"
         )
-
-
-def _fresh_names(operations):
-    """Layer names with the numbers that Keras would give in a fresh process.
-
-    Keras numbers unnamed layers of a class throughout the process: what is ``conv2d_3`` in
-    one network of a kind is ``conv2d_97`` in the next.
-    """
-    numbered = defaultdict(list)
-    for operation in operations:
-        stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", operation.name).groups("0")
-        if stem.replace("_", "") == type(operation).__name__.lower():
-            numbered[stem].append((int(number), operation.name))
-    fresh = {}
-    for stem, names in numbered.items():
-        for i, (_, name) in enumerate(sorted(names)):
-            fresh[name] = f"{stem}_{i}" if i else stem
-    return [fresh.get(operation.name, operation.name) for operation in operations]
-
-
-def _operation_of(tensor):
-    return tensor._keras_history.operation
-
-
-def _kernels(operation):
-    return [w for w in getattr(operation, "weights", ()) if "kernel" in w.name]
-
-
-def _trainable(operation):
-    """The weights that are trained when a layer is: none of BatchNorm's."""
-    if not isinstance(operation, keras.layers.Layer):
-        return []
-    parts = operation._flatten_layers()
-    norms = [p for p in parts if isinstance(p, keras.layers.BatchNormalization)]
-    fixed = {id(weight) for norm in norms for weight in norm.weights}
-    return [w for w in operation.trainable_weights if id(w) not in fixed]
-
-
-def _macs(operation, tensor):
-    """Multiplications for one image: each kernel is applied at each place of the output."""
-    places = 0 if tensor is None else math.prod(tensor.shape[1:-1])
-    return places * sum(map(_size, _kernels(operation)))
-
-
-def _size(weight):
-    return math.prod(weight.shape)
-
-
-def _inputs_of(operation, operations):
-    """Positions of the layers that an operation takes from, wherever it is used."""
-    tensors = (t for node in operation._inbound_nodes for t in node.input_tensors)
-    inputs = {operations.index(_operation_of(tensor)) for tensor in tensors}
-    return sorted(inputs - {operations.index(operation)})
-
-
-def _only_output(operation):
-    """The tensor that an operation makes, or None where it makes several or is used twice."""
-    if len(operation._inbound_nodes) > 1:
-        return None
-    return operation.output if isinstance(operation.output, keras.KerasTensor) else None

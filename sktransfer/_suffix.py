@@ -127,7 +127,8 @@ class CompiledSuffix:
             self.model.optimizer.variables, self._fresh_optimizer, strict=True
         ):
             variable.assign(value)
-        for i, layer in enumerate(self._head):
+        base = [part for part in self.model._flatten_layers() if part not in self._head]
+        for i, layer in enumerate([*self._head, *base]):
             if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 layer.seed_generator.state.assign(np.array([seed, i], dtype=np.uint32))
 

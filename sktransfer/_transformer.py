@@ -18,6 +18,7 @@ from sktransfer._backbones import BackboneSpec
 from sktransfer._cache import FeatureCache
 from sktransfer._exceptions import BackboneError, InvalidImagesWarning, list_bad_rows
 from sktransfer._extraction import Extractor
+from sktransfer._facts import warn_of_top
 from sktransfer._inputs import check_images
 from sktransfer._persistence import pack_backbone, unpack_backbone
 from sktransfer._tasks import Task, watch_extraction
@@ -38,12 +39,15 @@ class PretrainedFeatureTransformer(
     Parameters
     ----------
     backbone : str, path or keras.Model, default="vgg16"
-        The network. ``"vgg16"``, ``"vgg19"``, ``"resnet50"``, ``"inception_v3"``,
-        ``"xception"``, ``"mobilenet"``, ``"mobilenet_v2"``: the networks of
-        `keras.applications`, without their top. ``"tiny"``: a network of 51,000 parameters
-        that comes with this package and knows the digits 0 to 4. A path to a ``.keras``
-        file, or a functional or Sequential Keras model, which is copied and never changed;
-        a path is quicker to clone.
+        The network. ``"vgg16"``, ``"resnet50"``, ``"mobilenet_v3_small"``,
+        ``"efficientnet_b0"``, ``"convnext_tiny"``, …: any network of `keras.applications`,
+        without its top; ``docs/backbones.md`` lists them. ``"tiny"``: a network of 51,000
+        parameters that comes with this package and knows the digits 0 to 4. A path to a
+        ``.keras`` file, or a functional or Sequential Keras model of one input and one
+        output, which is copied and never changed; a path is quicker to clone. One that holds
+        a Lambda layer, which is code, is refused until
+        `keras.config.enable_unsafe_deserialization` is called. A warning says so where a
+        top is still on, and names the layer below it.
 
     weights : {"pretrained", "imagenet"}, path or None, default="pretrained"
         ``"pretrained"`` is what the backbone is published with: ImageNet, or digits for
@@ -267,7 +271,11 @@ class PretrainedFeatureTransformer(
 
     def _fit(self, X):
         check_images(self, X, reset=True)
-        shapes = self._extractor().shapes
+        extractor = self._extractor()
+        if self.layer is None:
+            better = "features are better taken below: layer={below}"
+            warn_of_top(extractor.facts, better, stacklevel=5)
+        shapes = extractor.shapes
         several = isinstance(self.layer, list)
         self.feature_shape_ = (sum(map(math.prod, shapes)),) if several else shapes[0]
 

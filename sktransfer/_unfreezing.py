@@ -71,8 +71,10 @@ def _named(name, facts):
     if name == "all":
         return 1  # above the input
     names = [layer["name"] for layer in facts["layers"]]
+    if name in names:
+        return max(names.index(name), 1)
     for i, known in enumerate(names):
-        if known == name or known.startswith(f"{name}_"):
+        if known.startswith(f"{name}_"):
             return max(i, 1)
     blocks = [known.split("_")[0] for known in names if "_" in known]
     raise BackboneError(

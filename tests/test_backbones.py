@@ -23,9 +23,21 @@ def spec(backbone="tiny", **changes):
     return BackboneSpec(backbone, **{**defaults, **changes})
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - {"tiny"}))
+APPLICATIONS = sorted(FAMILIES.keys() - {"tiny"})
+
+
+def constructor(name):
+    return getattr(keras.applications, FAMILIES[name].constructor)
+
+
+def test_the_table_holds_every_network_that_keras_exports():
+    exported = {name for name, value in vars(keras.applications).items() if callable(value)}
+    assert exported == {FAMILIES[name].constructor for name in APPLICATIONS}
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
 def test_preprocessing_is_that_of_the_module_in_keras(name):
-    module = sys.modules[getattr(keras.applications, FAMILIES[name].constructor).__module__]
+    module = sys.modules[constructor(name).__module__]
     expected = module.preprocess_input(PIXELS.copy())
     np.testing.assert_array_equal(spec(name).preprocess(PIXELS.copy()), expected)
 
@@ -44,11 +56,27 @@ def test_the_native_size_is_the_default(name):
     assert spec(name, input_size=[64, np.int64(96)]).size == (64, 96)
 
 
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_the_native_size_is_that_of_keras(name):
+    if name.startswith("mobilenet_v3"):
+        pytest.skip("Keras takes any size, and has weights for 224 × 224")
+    native = FAMILIES[name].native_size
+    with pytest.raises(ValueError, match=rf"should be \({native}, {native}, 3\)"):
+        constructor(name)(weights="imagenet", input_shape=(native + 1, native + 1, 3))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"backbone": "VGG16"}, "nearest: 'vgg16'"),
         ({"backbone": "vgg61"}, "nearest: .*'vgg16'"),
-        ({"backbone": "nothing-like-it"}, "there are: 'inception_v3'"),
+        ({"backbone": "resnet50v2"}, "nearest: 'resnet50_v2'"),
+        ({"backbone": "EfficientNetV2S"}, "nearest: 'efficientnet_v2_s'"),
+        ({"backbone": "nothing-like-it"}, "there are: 'convnext_tiny'"),
+        (
+            {"backbone": "convnext_tiny", "params": {"include_preprocessing": False}},
+            "say what preprocessing is",
+        ),
         ({"backbone": "missing.keras"}, "no file 'missing.keras'"),
         ({"backbone": 3}, "int"),
         ({"weights": "missing.h5"}, "'missing.h5' is neither"),

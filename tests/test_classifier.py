@@ -17,7 +17,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from test_backbones import spec
-from test_frozen import SMALLEST
 
 from sktransfer import (
     BackboneError,
@@ -124,40 +123,6 @@ def test_frozen_means_frozen_and_the_source_is_untouched(sevens, unfreeze):
         assert same == (name not in free), name
     again = PretrainedFeatureTransformer("tiny", input_range=(0, 16), cache_dir=None)
     np.testing.assert_array_equal(again.fit_transform(X_test), before)
-
-
-@pytest.mark.parametrize(
-    ("name", "unfreeze"),
-    [
-        ("mobilenet_v2", "block_16"),
-        ("resnet50", ("conv5_block3", "conv5_block2")),
-        ("inception_v3", 3),
-        ("xception", 0.1),
-    ],
-)
-def test_summary_says_what_is_trained_on_branched_graphs(name, unfreeze):
-    size = (SMALLEST.get(name, 32),) * 2
-    X = np.random.default_rng(0).uniform(0, 255, (8, 40, 40, 3)).astype(np.float32)
-    fitted = FineTunedConvNetClassifier(
-        name,
-        weights=None,
-        input_size=size,
-        unfreeze=unfreeze,
-        augmentation=None,
-        head_C=0.1,
-        fine_tune_epochs=2,
-        fine_tune_learning_rate=1e-2,
-        early_stopping=False,
-        random_state=0,
-    ).fit(X, np.arange(8) % 2)
-    source, trained = load(spec(name, weights=None, input_size=size))._model, fitted.model_
-    for layer, summary in zip(source.operations, fitted.summary().layers, strict=False):
-        before = layer.get_weights() if hasattr(layer, "get_weights") else []
-        if not before:
-            continue
-        after = trained.get_layer(layer.name).get_weights()
-        same = all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
-        assert same == ("trained" not in summary.stages), summary
 
 
 def test_batch_normalization_stays_as_it_is(sevens, tmp_path):

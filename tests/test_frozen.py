@@ -1,33 +1,21 @@
+import fnmatch
 import pickle
 import random
+import re
 import subprocess
 import sys
+import urllib.request
 
 import keras
 import numpy as np
 import pytest
 from test_backbones import spec
+from test_every_backbone import SMALLEST, relative_error
 
 from sktransfer import BackboneError, PretrainedFeatureTransformer
-from sktransfer._backbones import FAMILIES
+from sktransfer._backbones import FAMILIES, weights_folder
 from sktransfer._fingerprint import fingerprint
 from sktransfer._frozen import BATCH, load
-
-SMALLEST = {"inception_v3": 75, "xception": 71}
-INTERMEDIATE = {
-    "inception_v3": "mixed3",
-    "mobilenet": "conv_pw_6_relu",
-    "mobilenet_v2": "block_6_expand_relu",
-    "resnet50": "conv3_block4_out",
-    "tiny": "block2_pool",
-    "vgg16": "block3_conv3",
-    "vgg19": "block3_conv4",
-    "xception": "block4_sepconv1_bn",
-}
-
-
-def relative_error(got, expected):
-    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
 
 
 def small_network(seed=0, size=(12, 12)):
@@ -37,26 +25,6 @@ def small_network(seed=0, size=(12, 12)):
     hidden = keras.layers.BatchNormalization()(hidden)
     hidden = keras.layers.Conv2D(5, 3, name="second")(hidden)
     return keras.Model(inputs, hidden)
-
-
-@pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_every_backbone_computes_what_plain_keras_computes(name):
-    size = (SMALLEST.get(name, 32),) * 2
-    network = load(spec(name, weights=None, input_size=size))
-    model = network._model
-    batch = np.random.default_rng(0).uniform(-1, 1, (3, *size, 3)).astype(np.float32)
-    names = [layer["name"] for layer in network.facts["layers"]]
-    for layer, pooling in ((INTERMEDIATE[name], None), (None, "avg")):
-        position = network.facts["output"] if layer is None else names.index(layer)
-        tensor = model.output if layer is None else model.get_layer(layer).output
-        expected = keras.Model(model.input, tensor).predict(batch, verbose=0)
-        assert list(expected.shape[1:]) == network.facts["layers"][position]["shape"]
-        if pooling:
-            expected = expected.mean(axis=(1, 2))
-        [got] = network.rows(batch, [(position, pooling)])
-        assert got.dtype == np.float32
-        assert got.shape == expected.shape
-        assert relative_error(got, expected) < 1e-5
 
 
 def test_pooling_is_over_all_positions():
@@ -274,6 +242,41 @@ def test_weights_from_a_file(tmp_path):
     path.write_bytes(b"no weights")
     with pytest.raises(BackboneError, match=r"mine\.weights\.h5"):
         PretrainedFeatureTransformer("tiny", weights=path).fit(X)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """A proxy that nobody answers at."""
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    urllib.request.install_opener(urllib.request.build_opener())
+    yield
+    urllib.request.install_opener(None)
+
+
+AT_ONCE = {"mobilenet_v3_small": "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in AT_ONCE else [pytest.mark.slow])
+        for name in FAMILIES
+        if name != "tiny"
+    ],
+)
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined:UserWarning")
+def test_what_cannot_be_downloaded_is_named_and_where_to_put_it(name, no_network):
+    size = (SMALLEST.get(name, 32),) * 2
+    with pytest.raises(BackboneError, match="could not be downloaded") as caught:
+        load(spec(name, input_size=size))
+    message = str(caught.value)
+    file = re.search(r"needs the file (\S+)", message)[1]
+    assert file == AT_ONCE.get(name, file)
+    assert "*" not in file
+    assert [n for n, f in FAMILIES.items() if fnmatch.fnmatch(file, f.weights_files)] == [name]
+    assert str(weights_folder()) in message
+    assert "KERAS_HOME" in message
 
 
 def test_networks_that_cannot_serve_are_refused():

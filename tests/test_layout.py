@@ -25,6 +25,7 @@ MAY_IMPORT = {
         "_cache",
         "_exceptions",
         "_extraction",
+        "_facts",
         "_inputs",
         "_persistence",
         "_tasks",
@@ -59,7 +60,15 @@ MAY_IMPORT = {
     "_unfreezing": {"_backbones", "_exceptions"},
     "_extraction": {"_cache", "_decoding", "_exceptions", "_facts"},
     "_facts": {"_backbones", "_decoding", "_exceptions", "_frozen"},
-    "_frozen": {"_backbones", "_exceptions", "_fingerprint", "_folding", "_tiny"},
+    "_frozen": {
+        "_backbones",
+        "_description",
+        "_exceptions",
+        "_fingerprint",
+        "_folding",
+        "_tiny",
+    },
+    "_description": {"_fingerprint"},
     "_inputs": {"_backbones", "_decoding"},
     "_backbones": {"_exceptions", "_tiny"},
     "_cache": {"_segments"},
@@ -76,7 +85,7 @@ MAY_IMPORT = {
     "_summary": set(),
 }
 
-KERAS_LIVES_IN = {"_epochs", "_folding", "_frozen", "_suffix", "_training"}
+KERAS_LIVES_IN = {"_description", "_epochs", "_folding", "_frozen", "_suffix", "_training"}
 
 
 def imports_of(path):

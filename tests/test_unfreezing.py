@@ -1,12 +1,10 @@
 import pytest
 from test_backbones import spec
-from test_frozen import SMALLEST
+from test_every_backbone import SMALLEST
 
 from sktransfer import BackboneError
 from sktransfer._frozen import load
 from sktransfer._unfreezing import depths_of
-
-NAMES = ["tiny", "vgg16", "mobilenet", "mobilenet_v2", "resnet50", "inception_v3", "xception"]
 
 
 def facts_of(name):

@@ -1,0 +1,143 @@
+"""What a Keras model says of itself, in plain values."""
+
+import math
+import re
+from collections import defaultdict
+
+import keras
+
+from sktransfer._fingerprint import fingerprint
+
+
+def tensors_of(model):
+    """What each operation makes, or None where that is several tensors or it is used twice."""
+    tensors = [_only_output(operation) for operation in model.operations]
+    tensors[model.operations.index(_operation_of(model.outputs[0]))] = model.outputs[0]
+    return tensors
+
+
+def describe(model, tensors, fresh_names):
+    """The facts about a model.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional, of one input of a fixed size.
+    tensors : list of KerasTensor or None
+        As `tensors_of` finds them.
+    fresh_names : bool
+        Number automatic layer names as a fresh process would.
+
+    Returns
+    -------
+    facts : dict
+        In plain values: ``fingerprint``, of architecture and weights; ``input_size``;
+        ``layers``, each a dict of its ``name``, ``shape`` (of its output without the batch,
+        or None where that is not one tensor), ``kernel`` (whether it has one), numbers of
+        ``parameters``, of those that are ``trainable`` and of multiplications (``macs``),
+        and ``inputs`` (positions of layers); ``output``, the last layer's position;
+        ``below_top``, that of the layer below a top that makes class scores, or None.
+    """
+    operations = list(model.operations)
+    names = _fresh_names(operations) if fresh_names else [o.name for o in operations]
+    return {
+        "fingerprint": fingerprint(model),
+        "input_size": list(model.inputs[0].shape[1:3]),
+        "layers": [
+            {
+                "name": name,
+                "shape": None if tensor is None else list(tensor.shape[1:]),
+                "kernel": bool(_kernels(operation)),
+                "parameters": sum(map(_size, getattr(operation, "weights", ()))),
+                "trainable": sum(map(_size, _trainable(operation))),
+                "macs": _macs(operation, tensor),
+                "inputs": _inputs_of(operation, operations),
+            }
+            for name, operation, tensor in zip(names, operations, tensors, strict=True)
+        ],
+        "output": operations.index(_operation_of(model.outputs[0])),
+        "below_top": _below_top(model, operations),
+    }
+
+
+def _fresh_names(operations):
+    """Layer names with the numbers that Keras would give in a fresh process.
+
+    Keras numbers unnamed layers of a class throughout the process: what is ``conv2d_3`` in
+    one network of a kind is ``conv2d_97`` in the next.
+    """
+    numbered = defaultdict(list)
+    for operation in operations:
+        stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", operation.name).groups("0")
+        if stem.replace("_", "") == type(operation).__name__.lower():
+            numbered[stem].append((int(number), operation.name))
+    fresh = {}
+    for stem, names in numbered.items():
+        for i, (_, name) in enumerate(sorted(names)):
+            fresh[name] = f"{stem}_{i}" if i else stem
+    return [fresh.get(operation.name, operation.name) for operation in operations]
+
+
+def _operation_of(tensor):
+    return tensor._keras_history.operation
+
+
+def _below_top(model, operations):
+    """The layer below a top, which makes class scores of features, or None without one."""
+    top = _operation_of(model.outputs[0])
+    activation = getattr(top, "activation", None)
+    probabilities = isinstance(top, keras.layers.Softmax) or activation in (
+        keras.activations.softmax,
+        keras.activations.sigmoid,
+    )
+    logits = isinstance(top, keras.layers.Dense) and activation is keras.activations.linear
+    if len(model.outputs[0].shape) != 2 or not (probabilities or logits):
+        return None
+    with_kernels = [operation for operation in operations if _kernels(operation)]
+    if not with_kernels:
+        return None
+    below = _source(with_kernels[-1])
+    while isinstance(below, keras.layers.Dropout):
+        below = _source(below)
+    return operations.index(below)
+
+
+def _source(operation):
+    return _operation_of(operation._inbound_nodes[0].input_tensors[0])
+
+
+def _kernels(operation):
+    return [w for w in getattr(operation, "weights", ()) if "kernel" in w.name]
+
+
+def _trainable(operation):
+    """The weights that are trained when a layer is: none of BatchNorm's."""
+    if not isinstance(operation, keras.layers.Layer):
+        return []
+    parts = operation._flatten_layers()
+    norms = [p for p in parts if isinstance(p, keras.layers.BatchNormalization)]
+    fixed = {id(weight) for norm in norms for weight in norm.weights}
+    return [w for w in operation.trainable_weights if id(w) not in fixed]
+
+
+def _macs(operation, tensor):
+    """Multiplications for one image: each kernel is applied at each place of the output."""
+    places = 0 if tensor is None else math.prod(tensor.shape[1:-1])
+    return places * sum(map(_size, _kernels(operation)))
+
+
+def _size(weight):
+    return math.prod(weight.shape)
+
+
+def _inputs_of(operation, operations):
+    """Positions of the layers that an operation takes from, wherever it is used."""
+    tensors = (t for node in operation._inbound_nodes for t in node.input_tensors)
+    inputs = {operations.index(_operation_of(tensor)) for tensor in tensors}
+    return sorted(inputs - {operations.index(operation)})
+
+
+def _only_output(operation):
+    if len(operation._inbound_nodes) > 1:
+        return None
+    return operation.output if isinstance(operation.output, keras.KerasTensor) else None

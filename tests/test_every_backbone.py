@@ -1,0 +1,183 @@
+"""Every architecture of `keras.applications`, by its smallest member, at every depth."""
+
+import pickle
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from test_backbones import spec
+
+from sktransfer import FineTunedConvNetClassifier, _frozen, _tiny
+from sktransfer._backbones import FAMILIES
+from sktransfer._facts import position_of
+from sktransfer._unfreezing import depths_of
+
+# The smallest member of each, and a block near its top to be unfrozen.
+ARCHITECTURES = {
+    "convnext_tiny": "convnext_tiny_stage_3_block_2",
+    "densenet121": "conv5_block15",
+    "efficientnet_b0": "block6d",
+    "efficientnet_v2_b0": "block6g",
+    "inception_resnet_v2": "block8_9",
+    "inception_v3": "mixed9",
+    "mobilenet": "conv_dw_12",
+    "mobilenet_v2": "block_15",
+    "mobilenet_v3_small": "expanded_conv_9",
+    "nasnet_mobile": "normal_concat_11",
+    "resnet50": "conv5_block3",
+    "resnet50_v2": "conv5_block3",
+    "tiny": "block3",
+    "vgg16": "block5",
+    "vgg19": "block5",
+    "xception": "block13",
+}
+SMALLEST = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}  # 32 pixels else
+DEEP = {"inception_resnet_v2", "nasnet_mobile"}  # more than 700 layers
+QUICK_TO_TRAIN = {"mobilenet_v3_small", "tiny"}
+
+
+def with_slow(slow):
+    marks = [pytest.mark.slow]
+    return [pytest.param(name, marks=marks if name in slow else []) for name in ARCHITECTURES]
+
+
+def each_backbone(slow=DEEP):
+    return pytest.mark.parametrize("backbone", with_slow(slow), indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def backbone(request, tmp_path_factory):
+    """A network by its name, and the same by plain Keras, both from one file of weights."""
+    name, size = request.param, SMALLEST.get(request.param, 32)
+    plain = plain_keras(name, size)
+    randomize(plain)
+    weights = tmp_path_factory.mktemp(name) / "random.weights.h5"
+    plain.save_weights(weights)
+    plain.load_weights(weights)  # from which Normalization derives what it computes with
+    parameters = {"weights": weights, "input_size": (size, size)}
+    network = _frozen.load(spec(name, **parameters))
+    return SimpleNamespace(name=name, plain=plain, parameters=parameters, network=network)
+
+
+def plain_keras(name, size):
+    if name == "tiny":
+        return _tiny.build((size, size, 3))
+    constructor = getattr(keras.applications, FAMILIES[name].constructor)
+    return constructor(include_top=False, weights=None, input_shape=(size, size, 3))
+
+
+def randomize(model):
+    """Give all scales, shifts and statistics values that no new network has."""
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if len(weight.shape) == 1:
+            positive = weight.name == "gamma" or weight.name.endswith("variance")
+            low, high = (0.5, 1.5) if positive else (-0.2, 0.2)
+            weight.assign(rng.uniform(low, high, weight.shape))
+
+
+def test_every_module_of_keras_applications_is_tested():
+    def modules(names):
+        families = [FAMILIES[name] for name in names if name != "tiny"]
+        return {getattr(keras.applications, f.constructor).__module__ for f in families}
+
+    assert modules(ARCHITECTURES) == modules(FAMILIES)
+
+
+@each_backbone()
+def test_it_computes_what_plain_keras_computes(backbone):
+    network, plain = backbone.network, backbone.plain
+    rng = np.random.default_rng(0)
+    batch = rng.uniform(0, 255, (3, *network.facts["input_size"], 3)).astype(np.float32)
+    batch = spec(backbone.name).preprocess(batch)
+    output = network.facts["output"]
+    some = [*range(0, output, 13), output]
+    tensors = [plain.operations[i].output for i in some]
+    expected = keras.Model(plain.input, tensors).predict(batch, verbose=0)
+    rows = network.rows(batch, [(i, None) for i in some])
+    for i, got, wanted in zip(some, rows, expected, strict=True):
+        layer = network.facts["layers"][i]
+        assert list(got.shape[1:]) == layer["shape"] == list(wanted.shape[1:])
+        assert relative_error(got, wanted) < 1e-5, layer["name"]
+    [pooled] = network.rows(batch, [(output, "avg")])
+    assert relative_error(pooled, expected[-1].mean(axis=(1, 2))) < 1e-5
+
+
+def relative_error(got, expected):
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
+
+
+@each_backbone()
+def test_every_layer_can_be_cut_at_and_unfrozen_from(backbone):
+    facts = backbone.network.facts
+    names = [layer["name"] for layer in facts["layers"]]
+    assert len(set(names)) == len(names)
+    for i, name in enumerate(names):
+        assert position_of(facts, name) == i
+        (_, output), (first, cut) = depths_of(name, facts)
+        assert first == max(i, 1)
+        assert cut < first <= output == position_of(facts, None)
+    assert facts["below_top"] is None
+    assert depths_of(ARCHITECTURES[backbone.name], facts)[1][0] > len(names) / 2
+
+
+@each_backbone()
+def test_numbers_of_parameters_are_those_of_plain_keras(backbone):
+    layers, plain = backbone.network.facts["layers"], backbone.plain
+    assert sum(layer["parameters"] for layer in layers) == plain.count_params()
+    norms = [x for x in plain.layers if isinstance(x, keras.layers.BatchNormalization)]
+    plain.trainable = True
+    for norm in norms:
+        norm.trainable = False
+    trainable = sum(int(np.prod(weight.shape)) for weight in plain.trainable_weights)
+    assert sum(layer["trainable"] for layer in layers) == trainable
+
+
+class ChangedLayers(keras.callbacks.Callback):
+    """Notes which layers each stage of training changes, in a list that copies share."""
+
+    noted = []  # noqa: RUF012
+
+    def on_train_begin(self, logs=None):
+        self.before = {layer.name: layer.get_weights() for layer in self.model.layers}
+
+    def on_train_end(self, logs=None):
+        self.noted.append(
+            {
+                layer.name
+                for layer in self.model.layers
+                for then, now in zip(self.before[layer.name], layer.get_weights(), strict=True)
+                if not np.array_equal(then, now)
+            }
+        )
+
+
+@each_backbone(slow=ARCHITECTURES.keys() - QUICK_TO_TRAIN)
+def test_each_stage_trains_what_summary_says_and_the_fit_is_stored(backbone):
+    size = backbone.network.facts["input_size"]
+    X = np.random.default_rng(1).uniform(0, 255, (8, *size, 3)).astype(np.float32)
+    ChangedLayers.noted.clear()
+    classifier = FineTunedConvNetClassifier(
+        backbone.name,
+        **backbone.parameters,
+        unfreeze=(0, 1, 3, ARCHITECTURES[backbone.name], 0.5, "all"),
+        augmentation=None,
+        head_C=0.1,
+        fine_tune_epochs=2,
+        fine_tune_learning_rate=1e-2,
+        early_stopping=False,
+        random_state=0,
+        keras_callbacks=[ChangedLayers()],
+    ).fit(X, np.arange(8) % 2)
+    operations = _frozen.load(spec(backbone.name, **backbone.parameters))._model.operations
+    layers = classifier.summary().layers[:-1]
+    for stage, changed in enumerate(ChangedLayers.noted, 1):
+        pairs = zip(operations, layers, strict=True)
+        trained = {part.name for part, layer in pairs if layer.stages[stage] == "trained"}
+        assert changed & {part.name for part in operations} == trained, stage
+    assert len(ChangedLayers.noted) == 5
+    logits = classifier.decision_function(X)
+    stored = pickle.dumps(classifier)
+    _frozen._networks.clear()  # what is loaded stands on its own
+    np.testing.assert_array_equal(pickle.loads(stored).decision_function(X), logits)
