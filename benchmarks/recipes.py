@@ -162,9 +162,10 @@ class HeadOnLayers(ClassifierMixin, BaseEstimator):
     def fit(self, X, y):
         self.classes_, codes = np.unique(y, return_inverse=True)
         views = [self._rows(X, view) for view in range(self.n_views + 1)]
-        self.scales_ = [np.sqrt(part.var(axis=0).mean()) for part in views[0]]
+        variances = [part.var(axis=0).mean(axis=0) for part in views[0]]
+        self.scales_ = [np.sqrt(v) + (v == 0) for v in variances]  # of each channel
         rows = np.stack([self._side_by_side(parts) for parts in views])
-        head = LinearHead(rows, codes, np.ones(len(codes), dtype=np.float32))
+        head = LinearHead(rows, 1, codes, np.ones(len(codes), dtype=np.float32))
         self.kernel_, self.bias_ = head.solve(head.choose_strength(0))
         return self
 
@@ -175,7 +176,7 @@ class HeadOnLayers(ClassifierMixin, BaseEstimator):
         return softmax(logits, axis=1)
 
     def _rows(self, X, view):
-        """The rows of one view at each layer."""
+        """The rows of one view at each layer, of shape (n, positions, channels)."""
         transformer = PretrainedFeatureTransformer(**self.network)
         names = LAYERS[self.network["backbone"]][-self.depth :]
         cuts = [(name, self.pooling) for name in names]
@@ -188,10 +189,12 @@ class HeadOnLayers(ClassifierMixin, BaseEstimator):
         images = extractor.identify(check_images(transformer, X, reset=True))
         extractor.keep(images, (view,), range(len(X)))
         items = [(row, view) for row in range(len(X))]
-        return [extractor.rows(images, items, cut).reshape(len(X), -1) for cut in cuts]
+        parts = [extractor.rows(images, items, cut) for cut in cuts]
+        return [part.reshape(len(part), -1, part.shape[-1]) for part in parts]
 
     def _side_by_side(self, parts):
-        return np.hstack([part / s for part, s in zip(parts, self.scales_, strict=True)])
+        scaled = [part / s for part, s in zip(parts, self.scales_, strict=True)]
+        return np.hstack([part.reshape(len(part), -1) for part in scaled])
 
 
 TABLES = {f.__name__: f for f in (views, augmentation, strength, tuning, layers)}

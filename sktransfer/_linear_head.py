@@ -23,31 +23,36 @@ def views_within_memory(views, n_images, n_features):
 
 
 class LinearHead:
-    """Logistic regression on rows that are centred and divided by one scale.
+    """Logistic regression on standardised rows.
 
-    One scale, the root of the mean variance, and not one for each feature: which features a
-    network varies most says what it has learnt, and logistic regression does better on few
-    images if that is left as it is.
+    What is standardised is a channel: its features are centred one by one, and divided by the
+    root of their mean variance over all positions, since a feature that varies little where
+    its channel varies much elsewhere is no less of that channel.
 
     Parameters
     ----------
     rows : float32 ndarray of shape (n_views, n_images, n_features)
-        Centred and scaled in place. The first view is the unaltered one.
+        Standardised in place. The first view is the unaltered one.
+    n_channels : int
+        Channels come last: features i and i + n_channels are of the same one.
     y : ndarray of shape (n_images,)
         Classes, as integers from 0.
     weights : ndarray of shape (n_images,)
         Weights of images, which all views of one share.
     """
 
-    def __init__(self, rows, y, weights):
+    def __init__(self, rows, n_channels, y, weights):
         self._rows, self._y, self._weights = rows, y, weights
         moments = StandardScaler()
         for view in rows:
             moments.partial_fit(view, sample_weight=weights)
         self._centre = moments.mean_
-        self._scale = np.sqrt(moments.var_.mean()) or 1.0
+        by_position = moments.var_.reshape(-1, n_channels)
+        scales = np.sqrt(by_position.mean(axis=0))
+        scales[scales == 0] = 1
+        self._scale = np.tile(scales, len(by_position))
         rows -= self._centre.astype(np.float32)
-        rows /= np.float32(self._scale)
+        rows /= self._scale.astype(np.float32)
 
     def choose_strength(self, seed):
         """The strongest penalty that does as well as the best on held-out, unaltered images.

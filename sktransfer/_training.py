@@ -361,7 +361,8 @@ class Fit:
         rows[0] = unaltered
         for i, view in enumerate(stage.views[1:], 1):
             rows[i] = self._rows(train, view, stage.spec.cut)
-        head = LinearHead(rows, train.y, train.weights)
+        n_channels = self._extractor.shape(stage.spec.cut)[-1]
+        head = LinearHead(rows, n_channels, train.y, train.weights)
         self.head_C = self._training.head_C or head.choose_strength(self._training.seed)
         self.head_views = stage.views
         kernel, bias = head.solve(self.head_C)
