@@ -60,8 +60,9 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
     head_C : float or None, default=None
         Inverse strength of the penalty on a head without hidden layers, as in
         `LogisticRegression`, on features divided by the standard deviation of their channel
-        (the root of its mean variance over all positions). None chooses between 0.001 and 1 by cross-validation: the strongest penalty
-        whose loss is within two standard errors of the least.
+        (the root of its mean variance over all positions). None chooses between 0.001 and 1
+        by cross-validation: the strongest penalty whose loss is within two standard errors of
+        the least.
 
     unfreeze : int, float, str or tuple of them, default=3
         How much of the network is trained after the head. 0: nothing. An int: the top layers
