@@ -40,6 +40,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
     backbone, weights, backbone_params, input_size, preprocessing, input_range, image_shape
         The network and what it is given, as in `PretrainedFeatureTransformer`.
 
+    max_image_pixels : int, default=None
+        As in `PretrainedFeatureTransformer`.
+
     conv_filters : tuple of int, default=()
         Head: a 3 × 3 convolution with relu for each.
 
@@ -190,6 +193,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
         "input_range": ["array-like"],
         "image_shape": ["array-like", None],
+        "max_image_pixels": [Interval(Integral, 1, None, closed="left"), None],
         "conv_filters": ["array-like"],
         "pooling": [StrOptions({"auto", "avg", "max"}), None],
         "hidden_units": ["array-like"],
@@ -225,6 +229,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         preprocessing="backbone",
         input_range=(0, 255),
         image_shape=None,
+        max_image_pixels=None,
         conv_filters=(),
         pooling="auto",
         hidden_units=(),
@@ -256,6 +261,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         self.preprocessing = preprocessing
         self.input_range = input_range
         self.image_shape = image_shape
+        self.max_image_pixels = max_image_pixels
         self.conv_filters = conv_filters
         self.pooling = pooling
         self.hidden_units = hidden_units
@@ -480,7 +486,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
         examples = Examples(images, np.arange(len(codes)), codes, weights)
         if X_val is None:
             return examples, None
-        others = extractor.identify(check_images(self, X_val, reset=False))
+        others = extractor.identify(check_images(self, X_val, reset=False), "X_val")
         others.raise_if_bad()
         known = self._encode(y_val, len(others))
         ones = np.ones(len(known), dtype=np.float32)
@@ -546,6 +552,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, BaseEstimator):
             spec,
             cuts,
             augmentation=ImageAugmentation() if augmentation == "default" else augmentation,
+            max_image_pixels=self.max_image_pixels,
             cache_dir=self.cache_dir,
             n_jobs=self.n_jobs,
             verbose=self.verbose,

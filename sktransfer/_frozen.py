@@ -39,8 +39,8 @@ def adopt(spec, network):
 
 def load(spec):
     """The network that a `BackboneSpec` names, from memory or built."""
+    _refuse_after_fork()  # before the lock, which a thread may have held at the fork
     with _lock:
-        _refuse_after_fork()
         key = _key(spec)
         if key is None or key not in _networks:
             network = FrozenNetwork(_build(spec), fresh_names=spec.family is not None)
@@ -122,8 +122,8 @@ class FrozenNetwork:
         cuts = tuple(cuts)
         padded = np.zeros((BATCH, *batch.shape[1:]), dtype=np.float32)
         padded[: len(batch)] = batch
+        _refuse_after_fork()
         with _lock:
-            _refuse_after_fork()
             if cuts not in self._functions:
                 with plain_settings():
                     outputs = [self._tensor(*cut) for cut in cuts]
