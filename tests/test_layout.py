@@ -15,7 +15,15 @@ MAY_IMPORT = {
         "_cache",
         "_classifier",
         "_exceptions",
+        "_saving",
         "_transformer",
+    },
+    "_saving": {
+        "_augmentation",
+        "_classifier",
+        "_exceptions",
+        "_persistence",
+        "_segments",
     },
     "__main__": {"sktransfer"},
     "_transformer": {
