@@ -15,6 +15,7 @@ from sktransfer._exceptions import (
     SktransferError,
     VersionWarning,
 )
+from sktransfer._saving import load_classifier, save_classifier
 from sktransfer._transformer import PretrainedFeatureTransformer
 
 __version__ = "0.1.0"
@@ -35,4 +36,6 @@ __all__ = [
     "TrainingHistoryDisplay",
     "VersionWarning",
     "clear_cache",
+    "load_classifier",
+    "save_classifier",
 ]

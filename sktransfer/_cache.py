@@ -12,6 +12,7 @@ twice, and a killed one leaves a temporary file that a later one removes.
 
 import contextlib
 import functools
+import glob
 import hashlib
 import itertools
 import json
@@ -84,7 +85,8 @@ class FeatureCache:
         if self.folder is None:
             return RowStore(None, shape, dtype)
         folder = self.folder / "rows" / _name(namespace)
-        return _open_store(folder, tuple(shape), np.dtype(dtype))
+        # A process of its own after a fork: a thread may have held the store's lock.
+        return _open_store(folder, tuple(shape), np.dtype(dtype), os.getpid())
 
     def read_manifest(self, identity):
         """What is known of the network of that identity, or None."""
@@ -315,13 +317,18 @@ def clear_cache(cache_dir="default"):
 
 def _own_files(folder):
     """The files of a cache folder that the cache named itself."""
-    for path in folder.glob("networks/*.json"):
+    for path in _glob(folder, "networks/*.json"):
         if OWN_FOLDER.fullmatch(path.stem):
             yield path
     for kind in (SUFFIX, TEMPORARY):
-        for path in folder.glob(f"rows/*/*{kind}"):
+        for path in _glob(folder, f"rows/*/*{kind}"):
             if OWN_FOLDER.fullmatch(path.parent.name) and OWN_FILE.fullmatch(path.stem):
                 yield path
+
+
+def _glob(folder, pattern):
+    """As `Path.glob`, which fails where a folder vanishes meanwhile."""
+    return map(Path, glob.iglob(os.path.join(glob.escape(os.fspath(folder)), pattern)))
 
 
 def _resolve(cache_dir):
@@ -345,7 +352,7 @@ def _max_bytes():
 
 
 @functools.lru_cache(maxsize=32)
-def _open_store(folder, shape, dtype):
+def _open_store(folder, shape, dtype, _process):
     return RowStore(folder, shape, dtype)
 
 
@@ -362,8 +369,10 @@ def _make_folder(cache, folder):
 
 
 def _list(folder):
+    """The names of the files in a folder, which may be gone."""
     try:
-        return os.listdir(folder)
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.is_file()]
     except OSError:
         return []
 

@@ -43,6 +43,9 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
     backbone, weights, backbone_params, input_size, preprocessing, input_range, image_shape
         The network and what it is given, as in `PretrainedFeatureTransformer`.
 
+    max_image_pixels : int, default=None
+        As in `PretrainedFeatureTransformer`.
+
     conv_filters : tuple of int, default=()
         Head: a 3 × 3 convolution with relu for each.
 
@@ -194,6 +197,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
         "input_range": ["array-like"],
         "image_shape": ["array-like", None],
+        "max_image_pixels": [Interval(Integral, 1, None, closed="left"), None],
         "conv_filters": ["array-like"],
         "pooling": [StrOptions({"auto", "avg", "max"}), None],
         "hidden_units": ["array-like"],
@@ -229,6 +233,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         preprocessing="backbone",
         input_range=(0, 255),
         image_shape=None,
+        max_image_pixels=None,
         conv_filters=(),
         pooling="auto",
         hidden_units=(),
@@ -260,6 +265,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         self.preprocessing = preprocessing
         self.input_range = input_range
         self.image_shape = image_shape
+        self.max_image_pixels = max_image_pixels
         self.conv_filters = conv_filters
         self.pooling = pooling
         self.hidden_units = hidden_units
@@ -488,7 +494,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         examples = Examples(images, np.arange(len(codes)), codes, weights)
         if X_val is None:
             return examples, None
-        others = extractor.identify(check_images(self, X_val, reset=False))
+        others = extractor.identify(check_images(self, X_val, reset=False), "X_val")
         others.raise_if_bad()
         known = self._encode(y_val, len(others))
         ones = np.ones(len(known), dtype=np.float32)
@@ -557,6 +563,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
             spec,
             cuts,
             augmentation=ImageAugmentation() if augmentation == "default" else augmentation,
+            max_image_pixels=self.max_image_pixels,
             cache_dir=self.cache_dir,
             n_jobs=self.n_jobs,
         )

@@ -5,7 +5,9 @@ image or an array. Its *content* is what the pixels depend on, and what the dige
 the bytes of the encoded file, or the array.
 """
 
+import contextlib
 import hashlib
+import importlib.metadata
 import io
 import os
 import stat
@@ -60,15 +62,23 @@ def digest(content):
     return hashlib.sha256(header + np.ascontiguousarray(content).tobytes()).digest()
 
 
-def probe(content, input_range):
+def decoder():
+    """What decodes files, and how it is set where that changes pixels: in plain text."""
+    settings = sys.modules.get("PIL.ImageFile")  # where it is not, nobody has set anything
+    lenient = settings is not None and settings.LOAD_TRUNCATED_IMAGES
+    version = importlib.metadata.version("pillow")
+    return f"Pillow {version}{', truncated files too' if lenient else ''}"
+
+
+def probe(content, input_range, max_pixels=None):
     """Raise `UnreadableImageError` for what shows without decoding the pixels."""
     if isinstance(content, bytes):
-        _open(content)
+        _open(content, max_pixels)
     else:
         _check_array(content, input_range)
 
 
-def decode(content, size, input_range):
+def decode(content, size, input_range, max_pixels=None):
     """Decode, turn upright and resize.
 
     Parameters
@@ -78,13 +88,15 @@ def decode(content, size, input_range):
         Height and width of the result; the image is stretched to it.
     input_range : (float, float)
         The values in an array that stand for black and for full brightness.
+    max_pixels : int or None
+        More pixels in a file are an error. None leaves Pillow's own limit.
 
     Returns
     -------
     pixels : float32 ndarray of shape (height, width, 3), from 0 to 255
     """
     if isinstance(content, bytes):
-        return _decode_file(content, size)
+        return _decode_file(content, size, max_pixels)
     _check_array(content, input_range)
     low, high = input_range
     if (low, high) != (0, 255):  # else 8-bit arrays are resized as files are
@@ -111,6 +123,8 @@ def _read_file(path):
         raise UnreadableImageError("does not exist") from None
     except PermissionError:
         raise UnreadableImageError("may not be read (permission denied)") from None
+    except MemoryError:
+        raise UnreadableImageError("is too large for this machine's memory") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UnreadableImageError(f"cannot be read ({error})") from None
 
@@ -132,7 +146,7 @@ def _encode(image):
     return file.getvalue()
 
 
-def _open(content):
+def _open(content, max_pixels):
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -141,13 +155,17 @@ def _open(content):
         raise UnreadableImageError(_why_not_an_image(content)) from None
     except Exception as error:  # Pillow's plugins raise nearly anything on bad headers
         raise UnreadableImageError(f"cannot be opened ({error})") from None
-    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
-        raise UnreadableImageError(
-            f"has {image.width}×{image.height} pixels, more than "
-            f"PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS} allows"
-        )
+    _check_size(image, "max_image_pixels", max_pixels)
+    _check_size(image, "PIL.Image.MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     _check_mode(image)
     return image
+
+
+def _check_size(image, name, limit):
+    if limit is not None and image.width * image.height > limit:
+        raise UnreadableImageError(
+            f"has {image.width}×{image.height} pixels, more than {name} = {limit} allows"
+        )
 
 
 def _check_mode(image):
@@ -162,13 +180,27 @@ def _why_not_an_image(content):
     start = content[:256].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "is an HTML page, not an image"
-    return f"is not an image in one of the formats {', '.join(FORMATS)}"
+    known = f"an image in one of the formats {', '.join(FORMATS)}"
+    other = _other_format(content)
+    return f"looks like {other}, not {known}" if other else f"is not {known}"
 
 
-def _decode_file(content, size):
+def _other_format(content):
+    """The format that Pillow knows a file by its first bytes to be of, or None."""
     from PIL import Image
 
-    image = _open(content)
+    Image.init()
+    for name, (_, accept) in Image.OPEN.items():
+        with contextlib.suppress(Exception):  # there may be fewer bytes than it looks at
+            if name not in FORMATS and accept and accept(content[:16]):
+                return name
+    return None
+
+
+def _decode_file(content, size, max_pixels):
+    from PIL import Image
+
+    image = _open(content, max_pixels)
     try:
         image = _opaque(_upright(image))
     except Exception as error:  # Pillow's plugins raise nearly anything on bad data

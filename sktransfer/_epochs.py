@@ -120,4 +120,5 @@ class Batches:
             self._cut,
             keep=False,  # what is to be kept was computed before
         )
+        some.images.raise_if_bad()  # a file may have changed since
         return rows, some.y[:, np.newaxis].astype(np.float32), some.weights

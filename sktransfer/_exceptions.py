@@ -14,6 +14,7 @@
     └── VersionWarning                           a model stored by other libraries
 """
 
+import os
 from typing import NamedTuple
 
 MOST_LINES = 1000  # of a message
@@ -37,7 +38,7 @@ class BadRow(NamedTuple):
     reason: str
 
     def __str__(self):
-        subject = "" if self.source is None else f"{self.source} "
+        subject = "" if self.source is None else f"{_printable(self.source)} "
         return f"row {self.row}: {subject}{self.reason}"
 
 
@@ -52,6 +53,8 @@ class InvalidImagesError(SktransferError, ValueError):
     ----------
     rows : list of BadRow
         All of them, in the order of X.
+    name : str, default="X"
+        What they are rows of: "X" or "X_val".
 
     Attributes
     ----------
@@ -59,12 +62,12 @@ class InvalidImagesError(SktransferError, ValueError):
         All of them, in the order of X.
     """
 
-    def __init__(self, rows):
-        self.rows = list(rows)
-        super().__init__(self.rows)  # what pickle hands to __init__ again
+    def __init__(self, rows, name="X"):
+        self.rows, self._name = list(rows), name
+        super().__init__(self.rows, name)  # what pickle hands to __init__ again
 
     def __str__(self):
-        return list_bad_rows(self.rows)
+        return list_bad_rows(self.rows, self._name)
 
 
 class BackboneError(SktransferError, ValueError):
@@ -91,10 +94,15 @@ class VersionWarning(UserWarning):
     """A model was stored with other versions of the libraries."""
 
 
-def list_bad_rows(rows):
+def list_bad_rows(rows, name="X"):
     """One line for each bad row, below a line that counts them."""
     count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
     lines = [f"\n  {row}" for row in rows[:MOST_LINES]]
     if len(rows) > MOST_LINES:
         lines.append(f"\n  … and {len(rows) - MOST_LINES} more, all in the attribute rows")
-    return f"{count} of X cannot be used as images:{''.join(lines)}"
+    return f"{count} of {name} cannot be used as images:{''.join(lines)}"
+
+
+def _printable(path):
+    """A path that any stream takes: names of files need not be text."""
+    return os.fsdecode(path).encode(errors="backslashreplace").decode()

@@ -50,14 +50,16 @@ class Images:
     ----------
     sources : sequence
         As `check_images` returns it.
+    name : str
+        What they are called where one of them is bad.
     digests : list of bytes or None
         Of each; None where a source is no image.
     bad : dict
         Row → what is wrong with it.
     """
 
-    def __init__(self, sources):
-        self.sources = sources
+    def __init__(self, sources, name):
+        self.sources, self.name = sources, name
         self.digests = [None] * len(sources)
         self.bad = {}
 
@@ -72,7 +74,7 @@ class Images:
 
     def raise_if_bad(self):
         if self.bad:
-            raise InvalidImagesError(self.bad_rows())
+            raise InvalidImagesError(self.bad_rows(), self.name)
 
 
 class Extractor:
@@ -87,7 +89,7 @@ class Extractor:
     spec : BackboneSpec
     cuts : list of (layer, pooling)
     augmentation : ImageAugmentation or None
-    cache_dir, n_jobs
+    max_image_pixels, cache_dir, n_jobs
         As in `PretrainedFeatureTransformer`.
 
     Attributes
@@ -98,9 +100,20 @@ class Extractor:
         The shape of a row, at each cut.
     """
 
-    def __init__(self, spec, cuts, *, cache_dir, augmentation=None, n_jobs=None):
+    def __init__(
+        self,
+        spec,
+        cuts,
+        *,
+        cache_dir,
+        augmentation=None,
+        max_image_pixels=None,
+        n_jobs=None,
+    ):
         self._spec, self._cuts, self._augmentation = spec, cuts, augmentation
+        self._max_pixels = max_image_pixels
         self._cache = FeatureCache(cache_dir)
+        self._gave_up = False  # keeping
         self._token = lru_cache(augmentation.token) if augmentation else None
         self._n_jobs = n_jobs
         self._since = time.time()
@@ -112,9 +125,9 @@ class Extractor:
             )
         self._describe(find_facts(spec, self._cache))
 
-    def identify(self, sources):
+    def identify(self, sources, name="X"):
         """Read each source once, for its digest; open those whose rows are not all there."""
-        images = Images(sources)
+        images = Images(sources, name)
         for shelves in self._shelves:
             for shelf in shelves:
                 shelf.store.refresh()
@@ -123,7 +136,7 @@ class Extractor:
                 content = _decoding.load(source)
                 digest = _decoding.digest(content)
                 if not self._is_kept((digest, 0)):
-                    _decoding.probe(content, self._spec.input_range)
+                    _decoding.probe(content, self._spec.input_range, self._max_pixels)
                 images.digests[row] = digest
             except UnreadableImageError as error:
                 images.bad[row] = str(error)
@@ -173,7 +186,7 @@ class Extractor:
             self._take(wanted, cuts, outs)
             if not wanted or not self._load_network():
                 break
-        keep = keep and (not wanted or self._has_room(cuts, wanted))
+        keep = keep and self._keeps() and (not wanted or self._has_room(cuts, wanted))
         readable = sum(row not in images.bad for row, _ in items)
         with _watched(watch, len(wanted), readable, "images") as advance:
             while wanted:
@@ -194,6 +207,8 @@ class Extractor:
     def keep(self, images, views, rows, watch=None):
         """Compute what the cache lacks of some views of some rows, at all cuts at once.
 
+        What only decoding shows to be no image is added to `images.bad`, kept or not.
+
         Parameters
         ----------
         images : Images
@@ -202,13 +217,12 @@ class Extractor:
             (number of views to compute, of views found, what they are called) → a context
             of a function to call for each that is computed.
         """
-        if self._cache.folder is None:
-            return
         missing = self._missing(images, views, rows)
         if missing and self._load_network():
             missing = self._missing(images, views, rows)
         cuts = self._kept_cuts()
-        if missing and not self._has_room(cuts, missing):
+        if missing and not (self._keeps() and self._has_room(cuts, missing)):
+            self._try_to_decode(images, sorted(set(missing.values())))
             return
         readable = len(views) * sum(row not in images.bad for row in rows)
         unit = "views" if any(views) else "images"
@@ -301,8 +315,19 @@ class Extractor:
         room = self._cache.make_room(nbytes, self._since)
         if not room:
             limit = f"SKTRANSFER_CACHE_SIZE = {self._cache.max_bytes:.3g} bytes"
-            _warn_not_kept(f"{nbytes:.3g} bytes more exceed its limit, {limit}")
+            self._give_up(f"{nbytes:.3g} bytes more exceed its limit, {limit}")
         return room
+
+    def _keeps(self):
+        """Whether what is computed can go to the cache."""
+        return self._cache.folder is not None and not self._gave_up
+
+    def _give_up(self, reason):
+        """Keep nothing any more, and say so once."""
+        if not self._gave_up:
+            message = f"features are right but not kept in the cache: {reason}"
+            warnings.warn(message, CacheWarning, stacklevel=2)
+        self._gave_up = True
 
     def _compute(self, images, missing, cuts, keep):
         """Run missing views through the network; yield each with its rows, one for each cut.
@@ -311,15 +336,31 @@ class Extractor:
         write in the meantime is left out.
         """
         shelves = [shelf for cut in cuts for shelf in self._shelves[cut]]
-        writers = {shelf: _Writer(shelf.store) for shelf in shelves} if keep else {}
+        writers = {s: _Writer(s.store, self._give_up) for s in shelves} if keep else {}
         with (
             ExitStack() as stack,
-            ThreadPoolExecutor(effective_n_jobs(self._n_jobs), "sktransfer-decode") as pool,
+            self._decoders() as pool,
         ):
             for writer in writers.values():
                 stack.callback(writer.close)
             for batch, jobs in self._draw_ahead(pool, images, missing, cuts):
                 yield from self._finish(images, batch, jobs, cuts, writers)
+
+    def _decoders(self):
+        return ThreadPoolExecutor(effective_n_jobs(self._n_jobs), "sktransfer-decode")
+
+    def _try_to_decode(self, images, rows):
+        """Note which rows only decoding shows to be no images."""
+
+        def problem(row):
+            try:
+                self._decode(images.sources[row])
+            except UnreadableImageError as error:
+                return str(error)
+
+        with self._decoders() as pool:
+            problems = zip(rows, pool.map(problem, rows), strict=True)
+            images.bad.update((row, found) for row, found in problems if found)
 
     def _draw_ahead(self, pool, images, missing, cuts):
         """Batches of views and the jobs that draw them, begun some batches before."""
@@ -356,7 +397,9 @@ class Extractor:
     def _decode(self, source):
         """Digest and pixels of a source, from one reading: it may have changed since."""
         content = _decoding.load(source)
-        pixels = _decoding.decode(content, self._size, self._spec.input_range)
+        pixels = _decoding.decode(
+            content, self._size, self._spec.input_range, self._max_pixels
+        )
         return _decoding.digest(content), pixels
 
     def _draw(self, decode, row, view):
@@ -393,7 +436,7 @@ class Extractor:
         """Hand a row to its writer, if any; return it as it is kept."""
         shelf = self._shelf(cut, view)
         row = _rounded(row, shelf.store.dtype)
-        if shelf in writers:
+        if shelf in writers and not self._gave_up:
             writers[shelf].add(self._key(cut, view), row)
         return row
 
@@ -408,14 +451,11 @@ class _Shelf(NamedTuple):
 class _Writer:
     """Gathers computed rows and hands them to the store every second."""
 
-    def __init__(self, store):
-        self._store = store
-        self._stopped = False
+    def __init__(self, store, give_up):
+        self._store, self._give_up = store, give_up
         self._forget()
 
     def add(self, key, row):
-        if self._stopped:
-            return
         self._keys.append(key)
         self._rows.append(row)
         self._nbytes += row.nbytes
@@ -432,8 +472,7 @@ class _Writer:
             try:
                 self._store.write(self._keys, np.stack(self._rows))
             except OSError as error:
-                self._stopped = True
-                _warn_not_kept(str(error))
+                self._give_up(f"{error.strerror} ({self._store.folder})")
         self._forget()
 
     def _forget(self):
@@ -447,11 +486,6 @@ def _rounded(row, dtype):
         return row
     range_ = np.finfo(dtype)
     return np.clip(row, range_.min, range_.max).astype(dtype)
-
-
-def _warn_not_kept(reason):
-    message = f"features are right but not kept in the cache: {reason}"
-    warnings.warn(message, CacheWarning, stacklevel=2)
 
 
 def _watched(watch, n_missing, n_wanted, unit):

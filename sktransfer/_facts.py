@@ -4,13 +4,12 @@ The facts are plain values that `_frozen.FrozenNetwork` states of itself. The ca
 so that what is looked up needs no network, no Keras and no TensorFlow.
 """
 
-import importlib.metadata
 import warnings
 
 import numpy as np
 
 from sktransfer._backbones import FORMAT, keras_backend, nearest
-from sktransfer._decoding import RESIZE_FILTER
+from sktransfer._decoding import RESIZE_FILTER, decoder
 from sktransfer._exceptions import BackboneError
 
 
@@ -99,7 +98,7 @@ def namespace_of(spec, facts, layer, pooling, dtype):
         "input_range": [float(bound) for bound in spec.input_range],
         "preprocessing": token,
         "resize": RESIZE_FILTER,
-        "decoder": f"Pillow {importlib.metadata.version('pillow')}",
+        "decoder": decoder(),
         "precision": "float32",
         "kept_as": np.dtype(dtype).name,
         "backend": keras_backend(),

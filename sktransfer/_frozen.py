@@ -41,8 +41,8 @@ def adopt(spec, network):
 
 def load(spec):
     """The network that a `BackboneSpec` names, from memory or built."""
+    _refuse_after_fork()  # before the lock, which a thread may have held at the fork
     with _lock:
-        _refuse_after_fork()
         key = _key(spec)
         if key is None or key not in _networks:
             network = FrozenNetwork(_build(spec), fresh_names=spec.family is not None)
@@ -99,8 +99,8 @@ class FrozenNetwork:
         padded = np.zeros((BATCH, *batch.shape[1:]), dtype=np.float32)
         padded[: len(batch)] = batch
         computed = {}
+        _refuse_after_fork()
         with _lock:
-            _refuse_after_fork()
             for group in self._passes(cuts):
                 computed |= zip(group, self._function(group)(padded), strict=True)
         return [computed[cut][: len(batch)].astype(np.float32, copy=False) for cut in cuts]

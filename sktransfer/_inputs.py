@@ -90,6 +90,7 @@ def _check_column(estimator, X, column, reset):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     if reset:
         estimator.n_features_in_ = 1
+    _warn_of_range(estimator, [source for source in column if isinstance(source, np.ndarray)])
     return column
 
 
@@ -114,9 +115,13 @@ def _check_stack(estimator, X, reset):
     return X
 
 
-def _warn_of_range(estimator, X):
+def _warn_of_range(estimator, arrays):
     """Numbers from 0 to 1 where 0 to 255 are expected make nearly black images."""
-    if X.dtype.kind == "f" and tuple(estimator.input_range) == (0, 255) and 0 < X.max() <= 1:
+    if tuple(estimator.input_range) != (0, 255):
+        return
+    if not len(arrays) or any(a.dtype.kind != "f" or not a.size for a in arrays):
+        return
+    if all(a.max() <= 1 for a in arrays) and any(a.max() > 0 for a in arrays):
         warnings.warn(
             "all pixels of X are between 0 and 1, which is nearly black under "
             "input_range=(0, 255): is input_range=(0, 1) meant?",

@@ -77,12 +77,7 @@ def from_state(state):
     InvalidStateError
         The state is of another format, or an array is not what was stored.
     """
-    if state.get("format") != FORMAT:
-        raise InvalidStateError(
-            f"the model was stored in format {state.get('format')!r}, and this sktransfer "
-            f"reads format {FORMAT}: load it with sktransfer "
-            f"{state.get('versions', {}).get('sktransfer', 'of that time')}"
-        )
+    check_format(state)
     arrays = state["arrays"]
     if arrays.keys() != state["sha256"].keys():
         raise InvalidStateError("arrays of the stored model are missing")
@@ -90,10 +85,8 @@ def from_state(state):
         if _sha256(array) != state["sha256"][name]:
             raise InvalidStateError(f"the array {name!r} of the stored model was changed")
     _warn_of_other_versions(state["versions"])
-    base = {}
-    for name, array in arrays.items():
-        if name.startswith("base/"):
-            base.setdefault(int(name.split("/")[1]), []).append(array)
+    trained = {name.split("/")[1] for name in arrays if name.startswith("base/")}
+    base = {int(layer): _in_order(arrays, f"base/{layer}/") for layer in trained}
     return FittedNetwork(
         PackedNetwork(state["config"], _in_order(arrays, "network/")),
         {"base": base, "head": _in_order(arrays, "head/")},
@@ -102,6 +95,16 @@ def from_state(state):
         state["input_size"],
         state["input_range"],
     )
+
+
+def check_format(state):
+    """Refuse what a later version has stored."""
+    stored = state.get("format")
+    if stored != FORMAT:
+        raise InvalidStateError(
+            f"the model was stored in format {stored!r}, and this sktransfer reads format "
+            f"{FORMAT}: load it with the version that stored it, or a later one"
+        )
 
 
 def pack_backbone(state):
@@ -123,7 +126,11 @@ def unpack_backbone(state):
 
 
 def _in_order(arrays, prefix):
-    return [array for name, array in arrays.items() if name.startswith(prefix)]
+    """The arrays whose names are a prefix and a number, by their numbers."""
+    numbers = sorted(
+        int(name.removeprefix(prefix)) for name in arrays if name.startswith(prefix)
+    )
+    return [arrays[f"{prefix}{number}"] for number in numbers]
 
 
 def _versions():

@@ -376,6 +376,7 @@ class Fit:
     def _rows(self, examples, view, cut):
         items = [(row, view) for row in examples.rows]
         rows = self._extractor.rows(examples.images, items, cut, keep=False)
+        examples.images.raise_if_bad()  # a file may have changed since
         return rows.reshape(len(items), -1)
 
     def _judge(self, logits, examples):

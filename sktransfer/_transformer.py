@@ -12,7 +12,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktransfer._backbones import BackboneSpec
 from sktransfer._cache import FeatureCache
@@ -84,6 +84,11 @@ class PretrainedFeatureTransformer(
     image_shape : tuple of int, default=None
         ``(height, width)`` or ``(height, width, 3)``: the rows of a two-dimensional X are
         flattened images. One side may be -1, as in `numpy.reshape`.
+
+    max_image_pixels : int, default=None
+        Files with more pixels than this are refused before they are decoded: a small file
+        can hold an image that fills the memory. None is Pillow's own limit,
+        ``PIL.Image.MAX_IMAGE_PIXELS`` (89 million unless changed), which holds in any case.
 
     cache_dir : path or None, default="default"
         Where features are kept. ``"default"`` is the folder that the environment variable
@@ -162,6 +167,7 @@ class PretrainedFeatureTransformer(
         "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
         "input_range": ["array-like"],
         "image_shape": ["array-like", None],
+        "max_image_pixels": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "cache_dir": [str, os.PathLike, None],
         "on_error": [StrOptions({"raise", "nan"})],
         "n_jobs": [numbers.Integral, None],
@@ -180,6 +186,7 @@ class PretrainedFeatureTransformer(
         preprocessing="backbone",
         input_range=(0, 255),
         image_shape=None,
+        max_image_pixels=None,
         cache_dir="default",
         on_error="raise",
         n_jobs=None,
@@ -194,6 +201,7 @@ class PretrainedFeatureTransformer(
         self.preprocessing = preprocessing
         self.input_range = input_range
         self.image_shape = image_shape
+        self.max_image_pixels = max_image_pixels
         self.cache_dir = cache_dir
         self.on_error = on_error
         self.n_jobs = n_jobs
@@ -302,6 +310,7 @@ class PretrainedFeatureTransformer(
         return Extractor(
             BackboneSpec.of(self),
             [(layer, self.pooling) for layer in layers],
+            max_image_pixels=self.max_image_pixels,
             cache_dir=self.cache_dir,
             n_jobs=self.n_jobs,
         )

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from conftest import without_root
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -319,9 +320,7 @@ assert np.array_equal(got, expected)
 [warning] = [w for w in caught if w.category is CacheWarning]
 print(warning.message)
 """
-    command = [sys.executable, "-c", code]
-    if os.getuid() == 0:
-        command = ["setpriv", "--bounding-set", "-dac_override", *command]
+    command = without_root([sys.executable, "-c", code])
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "features are right but not kept" in result.stdout

@@ -1,16 +1,17 @@
 import hashlib
 import io
 import os
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from sktransfer._decoding import UnreadableImageError, decode, digest, load, probe
+from sktransfer._decoding import FORMATS, UnreadableImageError, decode, digest, load, probe
 
 RANGE = (0, 255)
 RNG = np.random.default_rng(0)
@@ -192,8 +193,11 @@ def test_other_things_are_refused(source):
 
 
 def test_a_decompression_bomb_is_refused(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     content = encoded(Image.fromarray(PIXELS))
+    probe(content, RANGE, max_pixels=40 * 60)
+    with pytest.raises(UnreadableImageError, match=r"60×40 .* max_image_pixels = 2399"):
+        probe(content, RANGE, max_pixels=40 * 60 - 1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UnreadableImageError, match=r"MAX_IMAGE_PIXELS|bomb"):
         probe(content, RANGE)
 
@@ -212,6 +216,28 @@ def test_the_digest_of_an_array_does_not_depend_on_its_layout():
 def test_random_bytes_raise_the_documented_error_only(tail, magic):
     with pytest.raises(UnreadableImageError):
         decode(magic + tail + b"!", (8, 8), RANGE)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@settings(deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8),
+    kept=st.one_of(st.none(), st.integers(0, 10_000)),
+)
+def test_damaged_files_become_pixels_or_raise_the_documented_error(file_format, changes, kept):
+    content = bytearray(encoded(Image.fromarray(PIXELS), file_format))
+    for position, value in changes:
+        content[position % len(content)] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about what is odd in a file
+        try:
+            pixels = decode(bytes(content[:kept]), (8, 6), RANGE, max_pixels=100_000)
+        except UnreadableImageError as error:
+            assert str(error)  # noqa: PT017
+        else:
+            assert pixels.shape == (8, 6, 3)
+            assert pixels.min() >= 0
+            assert pixels.max() <= 255
 
 
 @given(

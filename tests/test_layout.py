@@ -16,10 +16,18 @@ MAY_IMPORT = {
         "_classifier",
         "_display",
         "_exceptions",
+        "_saving",
         "_transformer",
     },
     "__main__": {"_shell"},
     "_shell": set(),
+    "_saving": {
+        "_augmentation",
+        "_classifier",
+        "_exceptions",
+        "_persistence",
+        "_segments",
+    },
     "_transformer": {
         "_backbones",
         "_cache",

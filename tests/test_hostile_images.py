@@ -1,0 +1,391 @@
+"""Images as they come, through both estimators, at `fit`, `transform` and `predict`."""
+
+import io
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import without_root
+from PIL import Image, ImageFile
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from sktransfer import (
+    FineTunedConvNetClassifier,
+    InvalidImagesError,
+    InvalidImagesWarning,
+    PretrainedFeatureTransformer,
+)
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+LABELS = np.arange(12) % 2
+PIXELS = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+GREY = PIXELS[:, :, 0]
+SHOWN = RNG.random(GREY.shape) < 0.5
+MOST_PIXELS = 10_000
+
+
+def transformer(**parameters):
+    defaults = {"pooling": "avg", "max_image_pixels": MOST_PIXELS}
+    return PretrainedFeatureTransformer("tiny", **{**defaults, **parameters})
+
+
+def classifier(**parameters):
+    defaults = {
+        "unfreeze": 0,
+        "head_C": 1.0,
+        "head_epochs": 2,
+        "augmentation_views": 2,
+        "early_stopping": False,
+        "max_image_pixels": MOST_PIXELS,
+        "random_state": 0,
+    }
+    return FineTunedConvNetClassifier("tiny", **{**defaults, **parameters})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return classifier(cache_dir=None).fit(IMAGES, LABELS)
+
+
+def encoded(image, file_format="PNG", **options):
+    file = io.BytesIO()
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def three(grey):
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def on_white(pixels):
+    return np.where(SHOWN[:, :, None], pixels, np.uint8(255))
+
+
+def sideways(orientation):
+    """PIXELS as a camera stores them that was held in one of the eight ways."""
+    transpositions = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    way, image, exif = transpositions[orientation], Image.fromarray(PIXELS), Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(image if way is None else image.transpose(way), exif=exif)
+
+
+ALPHA = np.where(SHOWN, 255, 0).astype(np.uint8)
+BILEVEL = np.where(GREY > 127, 255, 0).astype(np.uint8)
+SIXTEEN_BITS = np.full((20, 30), 40_000, np.uint16)
+INDEXED = Image.fromarray(PIXELS).quantize(16)
+
+# Name of a file → its content, and the 8-bit pixels that are meant.
+GOOD = {
+    "plain.png": (encoded(PIXELS), PIXELS),
+    "png in fact.jpg": (encoded(PIXELS), PIXELS),
+    "no name's ending": (encoded(PIXELS, "BMP"), PIXELS),
+    "grüße 猫.png": (encoded(PIXELS), PIXELS),
+    os.fsdecode(b"not utf-8 \xe9.png"): (encoded(PIXELS), PIXELS),
+    "cmyk.tif": (
+        encoded(
+            Image.frombytes("CMYK", (30, 20), np.dstack([255 - PIXELS, 0 * GREY]).tobytes()),
+            "TIFF",
+        ),
+        PIXELS,
+    ),
+    "palette.png": (encoded(INDEXED), np.asarray(INDEXED.convert("RGB"))),
+    "palette.gif": (encoded(INDEXED, "GIF"), np.asarray(INDEXED.convert("RGB"))),
+    "grey.png": (encoded(GREY), three(GREY)),
+    "bilevel.png": (encoded(Image.fromarray(BILEVEL).convert("1")), three(BILEVEL)),
+    "16 bits.png": (encoded(SIXTEEN_BITS), three(SIXTEEN_BITS / 257)),
+    "16 bits.tif": (encoded(SIXTEEN_BITS, "TIFF"), three(SIXTEEN_BITS / 257)),
+    "rgba.png": (encoded(np.dstack([PIXELS, ALPHA])), on_white(PIXELS)),
+    "rgba.webp": (
+        encoded(np.dstack([PIXELS, ALPHA]), "WEBP", lossless=True, exact=True),
+        on_white(PIXELS),
+    ),
+    "grey and alpha.png": (
+        encoded(
+            Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(ALPHA)]),
+        ),
+        on_white(three(GREY)),
+    ),
+    "animated.gif": (
+        encoded(
+            GREY, "GIF", save_all=True, append_images=[Image.fromarray(np.uint8(255) - GREY)]
+        ),
+        three(GREY),
+    ),
+    "one pixel.png": (encoded(PIXELS[:1, :1]), PIXELS[:1, :1]),
+    "many pixels.png": (encoded(np.tile(PIXELS, (4, 4, 1))), np.tile(PIXELS, (4, 4, 1))),
+    **{f"sideways {i}.png": (sideways(i), PIXELS) for i in range(1, 9)},
+}
+
+
+@pytest.fixture
+def good(tmp_path):
+    """Paths of all good files, and their pixels."""
+    for name, (content, _) in GOOD.items():
+        (tmp_path / name).write_bytes(content)
+    return [tmp_path / name for name in GOOD], [pixels for _, pixels in GOOD.values()]
+
+
+def test_files_of_all_kinds_are_their_pixels(good, fitted):
+    paths, pixels = good
+    for compute in (transformer().fit_transform, fitted.decision_function):
+        for name, got, meant in zip(GOOD, compute(paths), compute(pixels), strict=True):
+            np.testing.assert_allclose(got, meant, rtol=1e-4, atol=1e-4, err_msg=name)
+    labels = np.arange(len(paths)) % 2
+    unaltered = classifier(augmentation=None)  # views of a file are drawn by its bytes
+    by_files, by_arrays = (clone(unaltered).fit(X, labels) for X in (paths, pixels))
+    np.testing.assert_allclose(
+        by_files.decision_function(IMAGES), by_arrays.decision_function(IMAGES), atol=1e-3
+    )
+
+
+def test_a_cmyk_photograph_has_its_colours():
+    red = np.full((16, 16, 3), (200, 20, 30), np.uint8)
+    content = encoded(Image.fromarray(red).convert("CMYK"), "JPEG", quality=100)
+    got, meant = transformer(layer="block1_conv1").fit_transform([content, red])
+    np.testing.assert_allclose(got, meant, atol=0.05)
+
+
+JPEG = encoded(np.tile(PIXELS, (4, 3, 1)), "JPEG")
+FLOATS = PIXELS / 255.0
+
+# What only decoding shows to be no image → content, and the reason given.
+DAMAGED = {
+    "half.jpg": (JPEG[: len(JPEG) // 2], "is truncated"),
+    "all but the end.jpg": (JPEG[:-2], "is truncated"),
+    "half.png": (encoded(PIXELS)[:900], "is truncated"),
+    "half.gif": (encoded(PIXELS, "GIF")[:900], "is truncated"),
+    "half.tif": (encoded(PIXELS, "TIFF")[:-400], "is truncated"),
+}
+# What opening shows: files …
+UNREADABLE = {
+    "empty.jpg": (b"", r"is empty \(0 bytes\)"),
+    "page.jpg": (b"\n<!DOCTYPE html><html>", "is an HTML page"),
+    "text.jpg": (b"no image", "is not an image in one of the formats BMP, "),
+    "icon.png": (encoded(PIXELS, "ICO"), "looks like ICO, not an image in one of"),
+    "drawing.jpg": (encoded(PIXELS, "EPS"), "looks like EPS"),
+    "floats.tif": (encoded(FLOATS[:, :, 0].astype(np.float32), "TIFF"), "range is unknown"),
+    "bomb.png": (encoded(np.zeros((100, 101), np.uint8)), "has 101×100 pixels, more than"),
+    "half.webp": (encoded(PIXELS, "WEBP")[:200], "cannot be opened"),
+    os.fsdecode(b"\xff.jpg"): (b"", r"\\udcff\.jpg is empty"),
+}
+# … and other things.
+NO_IMAGES = {
+    "a missing file": ("nowhere.jpg", "does not exist"),
+    "a folder": (".", "is a directory"),
+    "a device": ("/dev/zero", "is not a regular file"),
+    "None": (None, "is a missing value"),
+    "NA": (pd.NA, "is a missing value"),
+    "a number": (7, "is a int, not an image"),
+    "NaN among pixels": (np.where(FLOATS > 0.9, np.nan, FLOATS), "has NaN or infinity"),
+    "infinity among pixels": (np.where(FLOATS > 0.9, np.inf, FLOATS), "has NaN or infinity"),
+    "channels first": (PIXELS.transpose(2, 0, 1), r"has shape \(3, 20, 30\), not \(h, w\)"),
+    "four channels": (np.dstack([PIXELS, GREY]), r"has shape \(20, 30, 4\)"),
+    "pixels outside the range": (PIXELS * 2.0, r"outside input_range=\(0, 255\)"),
+    "an empty array": (PIXELS[:0], "has no pixels"),
+}
+
+
+@pytest.fixture(params=[*DAMAGED, *UNREADABLE, *NO_IMAGES, "fifo.jpg", "huge.jpg"])
+def bad(request, tmp_path):
+    """What is no image, and the reason to be given."""
+    name, path = request.param, tmp_path / request.param
+    if name == "fifo.jpg":
+        os.mkfifo(path)
+        return path, "is not a regular file"
+    if name == "huge.jpg":
+        with open(path, "wb") as file:
+            file.truncate(1 << 42)
+        return path, "is too large"
+    if name in NO_IMAGES:
+        return NO_IMAGES[name]
+    content, reason = {**DAMAGED, **UNREADABLE}[name]
+    path.write_bytes(content)
+    return path, reason
+
+
+def test_a_bad_row_is_refused_by_name_everywhere(bad, fitted):
+    source, reason = bad
+    X = [*IMAGES[:3], source, *IMAGES[3:6]]
+    estimator = transformer().fit(X)  # which opens nothing
+    for use in (
+        estimator.transform,
+        fitted.predict,
+        lambda X: classifier().fit(X, LABELS[:7]),
+    ):
+        with pytest.raises(InvalidImagesError, match=f"row 3: .*{reason}") as caught:
+            use(X)
+        assert [row.row for row in caught.value.rows] == [3]
+        str(caught.value).encode()  # so that any terminal or log takes it
+    with pytest.warns(InvalidImagesWarning, match=f"row 3: .*{reason}"):
+        features = transformer(on_error="nan").fit_transform(X)
+    np.testing.assert_array_equal(np.isnan(features).all(axis=1), np.arange(7) == 3)
+    np.testing.assert_array_equal(
+        features[[0, 1, 2, 4, 5, 6]], estimator.transform(IMAGES[:6])
+    )
+
+
+def write(folder, files):
+    for name, (content, _) in files.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in files]
+
+
+def misses(function, *arguments):
+    """How many images a function computes, and the rows that its error names."""
+    before = transformer().cache_info().misses
+    with pytest.raises(InvalidImagesError) as caught:
+        function(*arguments)
+    return transformer().cache_info().misses - before, [row.row for row in caught.value.rows]
+
+
+@pytest.mark.parametrize("hidden_units", [(), (8,)])
+def test_all_bad_rows_are_named_at_once_and_nothing_is_paid_twice(tmp_path, hidden_units):
+    fine = classifier(hidden_units=hidden_units)
+    y, views = np.arange(12 + len(DAMAGED)) % 2, 3  # unaltered, and two augmented
+    views -= bool(hidden_units)  # such a head sees augmented ones only
+    X = [*write(tmp_path, UNREADABLE), *IMAGES]
+    assert misses(fine.fit, X, np.arange(len(X)) % 2) == (0, list(range(len(UNREADABLE))))
+    assert misses(transformer().transform, X) == (0, list(range(len(UNREADABLE))))
+    X = [*write(tmp_path, DAMAGED), *IMAGES]
+    damaged = list(range(len(DAMAGED)))
+    assert misses(fine.fit, X, y) == (12 * views, damaged)
+    assert misses(fine.fit, X, y) == (0, damaged)
+    before = transformer().cache_info().misses
+    fine.fit(IMAGES, LABELS)
+    assert transformer().cache_info().misses == before
+
+
+@pytest.mark.parametrize("hidden_units", [(), (8,)])
+def test_without_a_cache_all_bad_rows_are_named_too(tmp_path, hidden_units):
+    X = [*write(tmp_path, DAMAGED), *IMAGES]
+    uncached = classifier(hidden_units=hidden_units, cache_dir=None)
+    assert misses(uncached.fit, X, np.arange(len(X)) % 2) == (0, list(range(len(DAMAGED))))
+    with pytest.raises(InvalidImagesError, match="rows of X_val cannot be used"):
+        uncached.fit(IMAGES, LABELS, X_val=X, y_val=np.arange(len(X)) % 2)
+
+
+@pytest.mark.parametrize("cache_dir", ["default", None])
+def test_a_file_that_goes_bad_during_training_is_named(tmp_path, cache_dir):
+    import keras
+
+    paths = write(tmp_path, {f"{i}.png": (encoded(PIXELS + i), None) for i in range(12)})
+
+    class Damage(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            paths[5].write_bytes(JPEG)
+
+    fresh = classifier(
+        hidden_units=(8,),
+        head_epochs=4,
+        augmentation_views=None,  # and so drawn from the file in each epoch
+        keras_callbacks=[Damage()],
+        cache_dir=cache_dir,
+    )
+    with pytest.raises(InvalidImagesError, match=r"row 5: .*5\.png was changed"):
+        fresh.fit(paths, LABELS)
+
+
+def test_bad_rows_of_validation_images_are_called_so():
+    with pytest.raises(InvalidImagesError, match="1 row of X_val cannot be used") as caught:
+        classifier().fit(IMAGES, LABELS, X_val=[*IMAGES[:3], None], y_val=LABELS[:4])
+    assert [row.row for row in caught.value.rows] == [3]
+
+
+def test_classifiers_refuse_rows_of_nan():
+    X = [*IMAGES, None]
+    pipe = make_pipeline(transformer(on_error="nan"), LogisticRegression())
+    with (
+        pytest.warns(InvalidImagesWarning, match="row 12"),
+        pytest.raises(ValueError, match="contains NaN"),
+    ):
+        pipe.fit(X, [*LABELS, 0])
+    rows = IMAGES.reshape(12, -1).astype(float)
+    rows[3, 5] = np.nan
+    by_pixels = classifier(image_shape=(8, 8, 3))
+    with pytest.raises(ValueError, match="contains NaN"):
+        by_pixels.fit(rows, LABELS)
+    by_pixels.fit(IMAGES.reshape(12, -1), LABELS)
+    with pytest.raises(ValueError, match="contains NaN"):
+        by_pixels.predict(rows)
+
+
+def test_dark_floats_are_suspicious_however_they_are_passed(fitted):
+    X = list(IMAGES / 255.0)
+    uses = (
+        transformer().fit,
+        transformer().transform,
+        fitted.predict,
+        lambda X: classifier().fit(X, LABELS),
+    )
+    for use in uses:
+        for form in (X, np.stack(X)):
+            with pytest.warns(UserWarning, match=r"is input_range=\(0, 1\) meant"):
+                use(form)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        transformer().transform([*X, np.stack([PIXELS / 2.0])[0]])  # not all of it is dark
+    with pytest.raises(InvalidImagesError, match=r"row 0: .*outside input_range=\(0, 1\)"):
+        transformer(input_range=(0, 1)).transform(list(IMAGES / 1.0))
+
+
+def test_an_image_edited_in_place_is_predicted_anew(tmp_path, fitted):
+    path = tmp_path / "image.bmp"  # of a size that does not depend on the pixels
+    kept = fitted.set_params(cache_dir="default")
+    for pixels in (IMAGES[0], IMAGES[1]):
+        Image.fromarray(pixels).save(path)
+        os.utime(path, (1, 1))
+        got, meant = (kept.decision_function(X) for X in ([path], pixels[None]))
+        np.testing.assert_array_equal(got, meant)
+    fitted.set_params(cache_dir=None)
+
+
+def test_truncated_files_that_pillow_is_told_to_accept_are_kept_apart(monkeypatch):
+    X = [JPEG[: len(JPEG) // 2]]
+    with monkeypatch.context() as lenient:
+        lenient.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+        assert np.isfinite(transformer().transform(X)).all()
+    with pytest.raises(InvalidImagesError, match="is truncated"):
+        transformer().transform(X)
+
+
+def test_the_limit_of_pixels_changes_no_key_and_can_be_raised():
+    X = [UNREADABLE["bomb.png"][0]]
+    expected = transformer(max_image_pixels=10_100).transform(X)
+    before = transformer().cache_info().misses
+    np.testing.assert_array_equal(transformer(max_image_pixels=None).transform(X), expected)
+    assert transformer().cache_info().misses == before
+
+
+def test_a_file_without_permission_is_named(tmp_path):
+    path = tmp_path / "secret.png"
+    path.write_bytes(encoded(PIXELS))
+    path.chmod(0)
+    code = """
+import sys
+from sktransfer import InvalidImagesError, PretrainedFeatureTransformer
+try:
+    PretrainedFeatureTransformer("tiny", cache_dir=None).transform([sys.argv[1]])
+except InvalidImagesError as error:
+    print(error)
+"""
+    result = subprocess.run(
+        without_root([sys.executable, "-c", code, str(path)]), capture_output=True, text=True
+    )
+    assert f"row 0: {path} may not be read (permission denied)" in result.stdout, result.stderr
