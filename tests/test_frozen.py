@@ -332,7 +332,7 @@ for way in ways:
         raise AssertionError("was not refused")
 keras.config.enable_unsafe_deserialization()
 for way in ways:
-    np.testing.assert_allclose(way.fit_transform(X), 2 * X.reshape(3, -1) / 255, rtol=1e-6)
+    np.testing.assert_allclose(way.fit_transform(X), 2 * (X.reshape(3, -1) / 255), rtol=1e-6)
 """
     command = [sys.executable, "-c", code, str(tmp_path / "mine.keras")]
     result = subprocess.run(command, capture_output=True, timeout=300)
