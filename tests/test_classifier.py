@@ -40,7 +40,7 @@ def classifier(**parameters):
         "early_stopping": False,
         "random_state": 0,
     }
-    return FineTunedConvNetClassifier("tiny", **{**defaults, **parameters})
+    return FineTunedConvNetClassifier(**{"backbone": "tiny", **defaults, **parameters})
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +174,21 @@ def test_a_network_that_was_frozen_by_its_user_is_unfrozen(sevens):
     kernels = [model.get_layer("only").get_weights()[0] for model in (network, fitted.model_)]
     assert not np.array_equal(*kernels)
     assert not network.trainable
+
+
+@pytest.mark.parametrize("pooling", ["auto", "avg"])
+def test_networks_that_pool_or_drop_out_themselves(sevens, pooling):
+    X, y, X_test, _ = sevens
+    layers = [
+        keras.Input((16, 16, 3)),
+        keras.layers.Conv2D(8, 3, activation="relu"),
+        keras.layers.Dropout(0.5),
+        keras.layers.GlobalAveragePooling2D(),
+    ]
+    own = {"backbone": keras.Sequential(layers), "preprocessing": "rescale"}
+    fits = [classifier(unfreeze=1, pooling=pooling, **own).fit(X, y) for _ in range(2)]
+    logits = [fitted.decision_function(X_test) for fitted in fits]
+    np.testing.assert_array_equal(*logits)  # the same draws, by a suffix used again
 
 
 def test_the_same_seed_gives_the_same_bits_alone_or_in_a_search(sevens):

@@ -12,7 +12,11 @@ import pytest
 from test_backbones import spec
 from test_every_backbone import SMALLEST, relative_error
 
-from sktransfer import BackboneError, PretrainedFeatureTransformer
+from sktransfer import (
+    BackboneError,
+    FineTunedConvNetClassifier,
+    PretrainedFeatureTransformer,
+)
 from sktransfer._backbones import FAMILIES, weights_folder
 from sktransfer._fingerprint import fingerprint
 from sktransfer._frozen import BATCH, load
@@ -124,6 +128,9 @@ def test_a_layer_used_twice():
     expected = model.predict(RGB / 255, verbose=0).reshape(5, -1)
     assert relative_error(features(model, RGB), expected) < 1e-5
     assert features(model, RGB, layer="high", pooling="avg").shape == (5, 5)
+    higher = keras.Model(inputs, keras.layers.Conv2D(6, 3)(model.output))
+    with pytest.raises(BackboneError, match=r"'relu' .* the nearest that has one: 'low'"):
+        features(higher, RGB, layer="relu")
 
 
 def test_layers_with_state_of_their_own_are_copied_with_it(tmp_path):
@@ -282,10 +289,12 @@ def test_what_cannot_be_downloaded_is_named_and_where_to_put_it(name, no_network
 def test_networks_that_cannot_serve_are_refused():
     pair = [keras.Input((4, 4, 3)) for _ in range(2)]
     two = keras.Model(pair, keras.layers.Add()(pair))
+    forked = keras.Model(pair[0], [pair[0], keras.layers.ReLU()(pair[0])])
     free = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(2, 3)])
     grey = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
     for model, size, message in (
-        (two, None, "inputs"),
+        (two, None, r"2 inputs and 1 outputs.*keras\.Model\("),
+        (forked, None, r"1 inputs and 2 outputs.*keras\.Model\("),
         (grey, None, "takes"),
         (keras.Sequential([keras.layers.Conv2D(2, 3)]), None, "begin it with"),
         (free, None, "say input_size"),
@@ -297,6 +306,65 @@ def test_networks_that_cannot_serve_are_refused():
         9,
         9,
     ]
+
+
+def test_a_lambda_layer_is_refused_until_its_user_trusts_it(tmp_path):
+    code = """
+import sys
+import keras
+import numpy as np
+from sktransfer import BackboneError, PretrainedFeatureTransformer
+
+X = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+layers = [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: 2 * x, name="double")]
+model = keras.Sequential(layers)
+model.save(sys.argv[1])
+ways = [
+    PretrainedFeatureTransformer(network, preprocessing="rescale", cache_dir=None)
+    for network in (sys.argv[1], model)
+]
+for way in ways:
+    try:
+        way.fit(X)
+    except BackboneError as error:
+        assert "Lambda" in str(error) and "enable_unsafe_deserialization()" in str(error)
+    else:
+        raise AssertionError("was not refused")
+keras.config.enable_unsafe_deserialization()
+for way in ways:
+    np.testing.assert_allclose(way.fit_transform(X), 2 * (X.reshape(3, -1) / 255), rtol=1e-6)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "mine.keras")]
+    result = subprocess.run(command, capture_output=True, timeout=300)
+    assert result.returncode == 0, result.stderr.decode()
+
+
+def with_top(*layers):
+    base = [keras.Input((12, 12, 3)), keras.layers.Conv2D(4, 3, name="conv")]
+    pool = keras.layers.GlobalAveragePooling2D(name="pool")
+    return keras.Sequential([*base, pool, *layers])
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
+def test_a_top_that_is_still_on_is_said(activation):
+    dropout = keras.layers.Dropout(0.5)
+    network = with_top(dropout, keras.layers.Dense(5, activation, name="classes"))
+    with pytest.warns(UserWarning, match="'classes'.*layer='pool'"):
+        features(network, RGB)
+    features(network, RGB, layer="classes")  # as asked for: no warning
+    with pytest.warns(UserWarning, match="'classes'.*'pool'.*output") as caught:
+        FineTunedConvNetClassifier(
+            network, preprocessing="rescale", unfreeze=0, head_C=1.0, augmentation=None
+        ).fit(RGB, [0, 1, 0, 1, 0])
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_a_top_of_several_layers_is_said_and_what_is_no_top_is_not():
+    dense, softmax = keras.layers.Dense(5), keras.layers.Activation("softmax", name="end")
+    with pytest.warns(UserWarning, match="'end'.*layer='pool'"):
+        features(with_top(dense, softmax), RGB)
+    features(with_top(keras.layers.Dense(5, "relu")), RGB)
+    features(with_top(), RGB)
 
 
 def test_arguments_that_the_constructor_refuses_are_named():
