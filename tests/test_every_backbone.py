@@ -33,7 +33,7 @@ ARCHITECTURES = {
     "xception": "block13",
 }
 SMALLEST = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}  # 32 pixels else
-DEEP = {"inception_resnet_v2", "nasnet_mobile"}  # more than 700 layers
+SLOW = {"inception_resnet_v2", "nasnet_mobile", "vgg19"}  # 780 and 769 layers; vgg16's like
 QUICK_TO_TRAIN = {"mobilenet_v3_small", "tiny"}
 
 
@@ -42,7 +42,7 @@ def with_slow(slow):
     return [pytest.param(name, marks=marks if name in slow else []) for name in ARCHITECTURES]
 
 
-def each_backbone(slow=DEEP):
+def each_backbone(slow=SLOW):
     return pytest.mark.parametrize("backbone", with_slow(slow), indirect=True, scope="module")
 
 
