@@ -127,10 +127,8 @@ def unpack_backbone(state):
 
 def _in_order(arrays, prefix):
     """The arrays whose names are a prefix and a number, by their numbers."""
-    numbers = sorted(
-        int(name.removeprefix(prefix)) for name in arrays if name.startswith(prefix)
-    )
-    return [arrays[f"{prefix}{number}"] for number in numbers]
+    own = [name for name in arrays if name.startswith(prefix)]
+    return [arrays[name] for name in sorted(own, key=lambda n: int(n.removeprefix(prefix)))]
 
 
 def _versions():
