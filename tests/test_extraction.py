@@ -29,11 +29,24 @@ SETTINGS = {
     "input_size": st.sampled_from([None, (32, 32), (32, 24)]),
     "preprocessing": st.sampled_from(["backbone", "rescale", None]),
     "input_range": st.sampled_from([(0, 255), [0.0, 255.0], (0, 256)]),
+    "view": st.integers(0, 2),
+    "augmentation": st.builds(
+        ImageAugmentation,
+        rotation_range=st.sampled_from([10, 10.0, 20.0]),
+        horizontal_flip=st.booleans(),
+        seed=st.integers(0, 1),
+    ),
+    # What changes no feature, and so no key.
+    "n_jobs": st.sampled_from([None, 2]),
+    "verbose": st.integers(0, 1),
+    "max_image_pixels": st.sampled_from([None, 1000]),
 }
 MEANT = {  # two ways to say the same
     "layer": lambda layer: layer or "block3_pool",
     "input_size": lambda size: size or (32, 32),
     "input_range": lambda bounds: tuple(map(float, bounds)),
+    "augmentation": lambda augmentation: augmentation.get_params(),
+    **dict.fromkeys(["n_jobs", "verbose", "max_image_pixels"], lambda value: None),
 }
 
 
@@ -42,11 +55,14 @@ def tiny(**parameters):
 
 
 def key_under(parameters, folder):
-    """The key of an image's row, as the transformer with those parameters makes it."""
-    cut = parameters["layer"], parameters["pooling"]
-    rest = {k: v for k, v in parameters.items() if k not in ("layer", "pooling")}
-    spec = BackboneSpec("tiny", params={}, **rest)
-    return Extractor(spec, [cut], cache_dir=folder)._key(0, (b"digest of an image", 0))
+    """The key of a view of an image, as an estimator with those parameters makes it."""
+    settings = dict(parameters)
+    cut, view = (settings.pop("layer"), settings.pop("pooling")), settings.pop("view")
+    names = ("augmentation", "n_jobs", "verbose", "max_image_pixels")
+    how = {name: settings.pop(name) for name in names}
+    spec = BackboneSpec("tiny", params={}, **settings)
+    extractor = Extractor(spec, [cut], cache_dir=folder, **how)
+    return extractor._key(0, (b"digest of an image", view))
 
 
 @settings(max_examples=150, deadline=None)
@@ -57,6 +73,9 @@ def test_keys_differ_exactly_when_features_may(tmp_path_factory, first, second):
         {name: MEANT.get(name, lambda v: v)(value) for name, value in parameters.items()}
         for parameters in (first, second)
     ]
+    for parameters in meant:
+        if parameters["view"] == 0:  # the unaltered image
+            del parameters["augmentation"]
     same = key_under(first, folder) == key_under(second, folder)
     assert same == (meant[0] == meant[1])
 

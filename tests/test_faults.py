@@ -4,7 +4,11 @@ Jobs run in processes forked from a server that has TensorFlow imported and no n
 so that starting one takes a moment.
 """
 
+import contextlib
+import faulthandler
 import hashlib
+import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -14,7 +18,6 @@ import threading
 import time
 import uuid
 import warnings
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +37,7 @@ from sktransfer import (
 from sktransfer._cache import _own_files
 from sktransfer._segments import SUFFIX
 
-SERVER = get_context("forkserver")
+SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tensorflow", "hypothesis", "sktransfer._training"])
 IMAGES = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
 LABELS = np.arange(len(IMAGES)) % 2
@@ -71,7 +74,6 @@ def train(cache_dir):
 
 def note(job, cache_dir):
     """A hash of what a job makes, how many views it computed, and its warnings."""
-    _extraction.FLUSH_SECONDS = 0.05  # a short run with as many writes as a long one
     before = transformer(cache_dir).cache_info().misses
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -80,19 +82,27 @@ def note(job, cache_dir):
     return made, misses, [str(w.message) for w in caught if w.category is CacheWarning]
 
 
-def run_once(connection, job, cache_dir):
+def begin(connection):
+    faulthandler.dump_traceback_later(240, exit=True)  # it hangs, and this is where
+    _extraction.FLUSH_SECONDS = 0.05  # a short run with as many writes as a long one
     connection.send("started")
+
+
+def run_once(connection, job, cache_dir):
+    begin(connection)
     connection.send(note(job, cache_dir))
 
 
 def run_until_done(connection, job, cache_dir):
     """What a user does who presses Ctrl-C, and starts again in the same session."""
-    connection.send("started")
+    begin(connection)
     while True:
         try:
-            connection.send(note(job, cache_dir))
+            result = note(job, cache_dir)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         except KeyboardInterrupt:
             continue
+        connection.send(result)
         return
 
 
@@ -166,7 +176,8 @@ def test_interrupted_at_any_moment_the_session_goes_on(job, rounds, undisturbed,
     for round_ in range(rounds):
         process, receiver = start(run_until_done, job, tmp_path / f"cache {round_}")
         time.sleep(rng.uniform(0, seconds))
-        os.kill(process.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):  # it was quicker than expected
+            os.kill(process.pid, signal.SIGINT)
         made, _, caught = finish(process, receiver)
         assert (made, caught) == (expected, [])
 
@@ -179,7 +190,7 @@ def test_four_processes_fill_one_cache_at_once(undisturbed, tmp_path):
 
 
 def run_on_a_full_disk(connection, job, cache_dir):
-    connection.send("started")
+    begin(connection)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
     connection.send(note(job, cache_dir))
 
@@ -194,7 +205,7 @@ def test_a_full_disk_costs_a_warning_a_call(job, calls, undisturbed, tmp_path):
 
 
 def run_without_home(connection, job):
-    connection.send("started")
+    begin(connection)
     os.environ["HOME"] = "/proc/nobody"  # where not even root can make a folder
     for name in ("SKTRANSFER_CACHE", "XDG_CACHE_HOME"):
         os.environ.pop(name, None)
@@ -209,7 +220,7 @@ def test_without_a_home_nothing_is_kept(undisturbed):
 
 
 def run_without_rights(connection, job, cache_dir):
-    connection.send("started")
+    begin(connection)
     note(job, None)  # and so import all that an ordinary user may not be allowed to read
     if os.getuid() == 0:
         os.setuid(65534)
@@ -269,8 +280,6 @@ def regions(content):
     header = int.from_bytes(content[:8], "little")
     sizes = {"keys": 32 * len(IMAGES), "checksums": 4 * len(IMAGES)}
     starts = {"length": 0, "header": 8, "rows": 8 + header}
-    import json
-
     described = json.loads(content[8 : 8 + header])
     assert sizes.keys() < described.keys()
     return starts | {
@@ -346,7 +355,8 @@ def test_threads_give_the_same_scores():
 
 def score_in_forks(connection, cache_dir):
     """Cross-validate under multiprocessing, before and after this process used a network."""
-    connection.send("started")
+    begin(connection)
+    multiprocessing.set_start_method("fork", force=True)
 
     def scores():
         return cross_val_score(
@@ -372,7 +382,7 @@ def test_multiprocessing_is_right_or_refused(tmp_path):
 
 def fork_beside_a_thread(connection, cache_dir):
     """Fork again and again while a thread computes, and use a network in each child."""
-    connection.send("started")
+    begin(connection)
     worker = threading.Thread(target=extract, args=(None,))
     worker.start()
     codes = []
