@@ -114,7 +114,7 @@ def test_saving_replaces_a_file_at_once(saved, tmp_path):
     path.write_bytes(b"the last one")
     save_classifier(saved[0], path)
     assert list(tmp_path.iterdir()) == [path]
-    assert path.read_bytes() == saved[1].read_bytes()
+    assert load_classifier(path).history_ == saved[0].history_
 
 
 def double(pixels):
