@@ -309,7 +309,8 @@ def clear_cache(cache_dir="default"):
     if folder is None:
         return
     for path in list(_own_files(folder)):
-        path.unlink(missing_ok=True)
+        if not path.is_dir():  # which the cache did not make
+            path.unlink(missing_ok=True)
     for path in (*folder.glob("rows/*"), folder / "rows", folder / "networks"):
         with contextlib.suppress(OSError):  # it is not empty, or gone
             path.rmdir()

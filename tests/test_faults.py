@@ -267,8 +267,9 @@ def test_a_folder_removed_again_and_again_changes_no_result(cache, monkeypatch):
 
 
 @pytest.fixture
-def filled(tmp_path):
+def filled(tmp_path, monkeypatch):
     """A copy of a cache, as this process has not seen it yet, with one segment; features."""
+    monkeypatch.setattr(_extraction, "FLUSH_SECONDS", 1000)
     expected = extract(tmp_path / "original")
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
     [segment] = (tmp_path / "copy").rglob(f"*{SUFFIX}")
