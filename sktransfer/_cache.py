@@ -309,7 +309,7 @@ def clear_cache(cache_dir="default"):
     if folder is None:
         return
     for path in list(_own_files(folder)):
-        if path.is_symlink() or not path.is_dir():
+        if not path.is_dir():  # which the cache did not make
             path.unlink(missing_ok=True)
     for path in (*folder.glob("rows/*"), folder / "rows", folder / "networks"):
         with contextlib.suppress(OSError):  # it is not empty, or gone

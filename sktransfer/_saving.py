@@ -148,7 +148,7 @@ def load_classifier(path):
             _all_from_plain(saved[part]) for part in ("parameters", "attributes", "network")
         )
         _check_names(parameters, attributes)
-        unsafe = _unsafe_part([json.loads(network["config"]), parameters["optimizer"]])
+        unsafe = _unsafe_part([json.loads(network["config"]), parameters.get("optimizer")])
         if unsafe is not None:
             raise InvalidStateError(f"{os.fspath(path)!r} is not safe to load: {unsafe}")
         classifier = FineTunedConvNetClassifier(**parameters)
@@ -186,10 +186,10 @@ def _is_fitted(name):
 
 def _check_names(parameters, attributes):
     known = inspect.signature(FineTunedConvNetClassifier).parameters.keys() - NOT_SAVED
-    other = parameters.keys() ^ known
-    other |= {name for name in attributes if not _is_fitted(name)}
-    if other:
-        raise InvalidStateError(f"unknown or missing: {', '.join(sorted(other))}")
+    unknown = parameters.keys() - known
+    unknown |= {name for name in attributes if not _is_fitted(name)}
+    if unknown:
+        raise InvalidStateError(f"unknown names: {', '.join(sorted(unknown))}")
 
 
 def _unsafe_part(config):

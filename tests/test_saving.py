@@ -191,6 +191,13 @@ def rewritten(path, change):
     return other
 
 
+def test_parameters_of_later_versions_have_their_defaults(saved):
+    def forget(content, arrays):
+        del content["parameters"]["max_image_pixels"]
+
+    assert load_classifier(rewritten(saved[1], forget)).max_image_pixels is None
+
+
 def test_newer_formats_and_other_versions(saved):
     def newer(content, arrays):
         content.clear()
@@ -245,7 +252,6 @@ def test_code_in_a_configuration_is_refused_before_keras_sees_it(saved, part, wh
     "poison",
     [
         lambda content, arrays: content["parameters"].update(cache_dir="/somewhere"),
-        lambda content, arrays: content["parameters"].pop("unfreeze"),
         lambda content, arrays: content["attributes"].update(predict=1),
         lambda content, arrays: content["attributes"].update(__class__=1),
         lambda content, arrays: content["attributes"].update(classes_={"eval": "1"}),
