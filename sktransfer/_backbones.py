@@ -169,6 +169,7 @@ class BackboneSpec:
     input_size: tuple | None
     preprocessing: object
     input_range: tuple
+    precision: str = "float32"
 
     @classmethod
     def of(cls, estimator):
@@ -180,6 +181,7 @@ class BackboneSpec:
             input_size=estimator.input_size,
             preprocessing=estimator.preprocessing,
             input_range=tuple(estimator.input_range),
+            precision=estimator.precision,
         )
 
     def __post_init__(self):
@@ -264,7 +266,7 @@ class BackboneSpec:
             "params": sorted((k, _plain(v)) for k, v in self.params.items()),
             "size": self.size,
             "weights": weights,
-            "keras": importlib.metadata.version("keras"),
+            "keras": _keras_version(),
             "backend": keras_backend(),
         }
 
@@ -382,3 +384,8 @@ def _sha256(path):
 def _sha256_of_state(path, *_state):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def _keras_version():
+    return importlib.metadata.version("keras")

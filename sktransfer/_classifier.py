@@ -20,7 +20,7 @@ from sktransfer._cache import FeatureCache
 from sktransfer._extraction import Extractor
 from sktransfer._facts import find_facts, load_network, row_shape, warn_of_top
 from sktransfer._inputs import check_images
-from sktransfer._persistence import from_state, pack_backbone, to_state, unpack_backbone
+from sktransfer._persistence import complete, from_state, pack_backbone, to_state
 from sktransfer._summary import summarize
 from sktransfer._tasks import Task
 from sktransfer._unfreezing import depths_of
@@ -42,6 +42,10 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
     ----------
     backbone, weights, backbone_params, input_size, preprocessing, input_range, image_shape
         The network and what it is given, as in `PretrainedFeatureTransformer`.
+
+    precision : {"float32", "bfloat16"}, default="float32"
+        That of the frozen part, as in `PretrainedFeatureTransformer`; what is trained is
+        trained in float32.
 
     max_image_pixels : int, default=None
         As in `PretrainedFeatureTransformer`.
@@ -197,6 +201,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
         "input_range": ["array-like"],
         "image_shape": ["array-like", None],
+        "precision": [StrOptions({"float32", "bfloat16"})],
         "max_image_pixels": [Interval(Integral, 1, None, closed="left"), None],
         "conv_filters": ["array-like"],
         "pooling": [StrOptions({"auto", "avg", "max"}), None],
@@ -233,6 +238,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         preprocessing="backbone",
         input_range=(0, 255),
         image_shape=None,
+        precision="float32",
         max_image_pixels=None,
         conv_filters=(),
         pooling="auto",
@@ -265,6 +271,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         self.preprocessing = preprocessing
         self.input_range = input_range
         self.image_shape = image_shape
+        self.precision = precision
         self.max_image_pixels = max_image_pixels
         self.conv_filters = conv_filters
         self.pooling = pooling
@@ -575,7 +582,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         return state
 
     def __setstate__(self, state):
-        state = unpack_backbone(dict(state))
+        state = complete(state, self)
         if "_fitted" in state:
             state["_fitted"] = from_state(state["_fitted"])
         super().__setstate__(state)

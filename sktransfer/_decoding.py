@@ -6,6 +6,7 @@ the bytes of the encoded file, or the array.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -66,8 +67,7 @@ def decoder():
     """What decodes files, and how it is set where that changes pixels: in plain text."""
     settings = sys.modules.get("PIL.ImageFile")  # where it is not, nobody has set anything
     lenient = settings is not None and settings.LOAD_TRUNCATED_IMAGES
-    version = importlib.metadata.version("pillow")
-    return f"Pillow {version}{', truncated files too' if lenient else ''}"
+    return f"Pillow {_pillow_version()}{', truncated files too' if lenient else ''}"
 
 
 def probe(content, input_range, max_pixels=None):
@@ -278,3 +278,8 @@ def _resize(array, size):
         for c in range(3)
     ]
     return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+
+
+@functools.cache
+def _pillow_version():
+    return importlib.metadata.version("pillow")

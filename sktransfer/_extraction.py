@@ -14,7 +14,6 @@ from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from functools import lru_cache
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +32,9 @@ from sktransfer._facts import (
     row_shape,
 )
 
-FLUSH_SECONDS = 1.0  # work that a killed process loses, or another process repeats
+FLUSH_SECONDS = 1.0  # work that a killed process loses
 FLUSH_BYTES = 32 << 20
+FLUSH_SHARE = 0.05  # of what is left: what another process repeats, not knowing it done
 LOOK_AHEAD = 4  # batches that are being decoded while one is computed
 DECODED_IMAGES = 32  # held for their further views
 
@@ -343,8 +343,10 @@ class Extractor:
         ):
             for writer in writers.values():
                 stack.callback(writer.close)
-            for batch, jobs in self._draw_ahead(pool, images, missing, cuts):
+            for batch, left, jobs in self._draw_ahead(pool, images, missing, cuts):
                 yield from self._finish(images, batch, jobs, cuts, writers)
+                for writer in writers.values():
+                    writer.flush_if_due(left)
 
     def _decoders(self):
         return ThreadPoolExecutor(effective_n_jobs(self._n_jobs), "sktransfer-decode")
@@ -363,12 +365,12 @@ class Extractor:
             images.bad.update((row, found) for row, found in problems if found)
 
     def _draw_ahead(self, pool, images, missing, cuts):
-        """Batches of views and the jobs that draw them, begun some batches before."""
+        """As `_batches`, with the jobs that draw the views, begun some batches before."""
         decode = lru_cache(DECODED_IMAGES)(lambda row: self._decode(images.sources[row]))
         begun = deque()
-        for batch in self._batches(missing, cuts):
+        for batch, left in self._batches(missing, cuts):
             jobs = [pool.submit(self._draw, decode, missing[view], view) for view in batch]
-            begun.append((batch, jobs))
+            begun.append((batch, left, jobs))
             if len(begun) > LOOK_AHEAD:
                 yield begun.popleft()
         yield from begun
@@ -377,22 +379,28 @@ class Extractor:
         """Missing views, a batch at a time, those of one image one after the other.
 
         In an order of this process's own: where several work on the same images, each
-        leaves out what the others have finished, and they seldom meet.
+        leaves out what the others have finished, and they seldom meet. Beside each batch
+        comes about how many views are left to compute, infinity until others are noticed.
         """
         views_of = defaultdict(list)
         for view, row in missing.items():
             views_of[row].append(view)
         rows = np.random.default_rng().permutation(list(views_of))
-        order = (view for row in rows for view in views_of[row])
+        views = [view for row in rows for view in views_of[row]]
         stores = {self._shelf(cut, view).store for cut in cuts for view in missing}
-        while True:
+        seen, left = 0, math.inf
+        while seen < len(views):
             for store in stores:
                 store.refresh()
-            new = (view for view in order if not self._is_at(cuts, view))
-            batch = list(islice(new, self._network.batch))
-            if not batch:
-                return
-            yield batch
+            first, batch = seen, []
+            while seen < len(views) and len(batch) < self._network.batch:
+                if not self._is_at(cuts, views[seen]):
+                    batch.append(views[seen])
+                seen += 1
+            if left < math.inf or seen - first > len(batch):
+                left = len(batch) / (seen - first) * (len(views) - seen)
+            if batch:
+                yield batch, left
 
     def _decode(self, source):
         """Digest and pixels of a source, from one reading: it may have changed since."""
@@ -421,7 +429,8 @@ class Extractor:
                 yield view, None
         if drawn:
             prepared = self._spec.preprocess(np.stack(pixels))
-            computed = self._network.rows(prepared, [self._positions[cut] for cut in cuts])
+            positions = [self._positions[cut] for cut in cuts]
+            computed = self._network.rows(prepared, positions, self._spec.precision)
             self._cache.count(hits=0, misses=len(drawn))
             for view, *rows in zip(drawn, *computed, strict=True):
                 yield (
@@ -449,7 +458,7 @@ class _Shelf(NamedTuple):
 
 
 class _Writer:
-    """Gathers computed rows and hands them to the store every second."""
+    """Gathers computed rows, and hands them to the store before they are too many to lose."""
 
     def __init__(self, store, give_up):
         self._store, self._give_up = store, give_up
@@ -459,8 +468,11 @@ class _Writer:
         self._keys.append(key)
         self._rows.append(row)
         self._nbytes += row.nbytes
+
+    def flush_if_due(self, left):
+        """Write the rows if they are old, large, or many beside what others may repeat."""
         late = time.monotonic() - self._since > FLUSH_SECONDS
-        if late or self._nbytes > FLUSH_BYTES:
+        if late or self._nbytes > FLUSH_BYTES or len(self._keys) > FLUSH_SHARE * left:
             self._flush()
 
     def close(self):

@@ -99,7 +99,7 @@ def namespace_of(spec, facts, layer, pooling, dtype):
         "preprocessing": token,
         "resize": RESIZE_FILTER,
         "decoder": decoder(),
-        "precision": "float32",
+        "precision": spec.precision,
         "kept_as": np.dtype(dtype).name,
         "backend": keras_backend(),
     }

@@ -11,18 +11,22 @@ import keras
 import numpy as np
 
 
-def folded(model):
+def folded(model, precision="float32"):
     """A copy of a functional model with its BatchNorm in its convolutions where it can be.
 
-    It can be where nothing but the BatchNorm sees what the convolution makes.
+    It can be where nothing but the BatchNorm sees what the convolution makes. Weights and
+    arithmetic of the copy have the given precision.
     """
     norms = foldable_norms(model)  # convolution's name → BatchNorm
     gone = {norm.name for norm in norms.values()}
+    inputs = {tensor._keras_history.operation.name for tensor in model.inputs}
 
     def clone(operation):
         config = operation.get_config()
         if operation.name in norms:
             config["use_bias"] = True
+        if isinstance(operation, keras.Layer) and operation.name not in inputs:
+            config["dtype"] = precision
         return type(operation).from_config(config)
 
     def call(operation, *inputs, **options):
@@ -71,12 +75,12 @@ def _fold(layer, norm):
     if norm is None:
         return layer.get_weights()
     # In double precision, so that it is rounded but once.
-    mean, variance = (np.asarray(w, np.float64) for w in norm.get_weights()[-2:])
+    *trained, mean, variance = (np.asarray(w, np.float64) for w in norm.get_weights())
     scale, shift = 1 / np.sqrt(variance + norm.epsilon), 0
-    if norm.scale:
-        scale = scale * keras.ops.convert_to_numpy(norm.gamma)
     if norm.center:
-        shift = keras.ops.convert_to_numpy(norm.beta)
+        shift = trained.pop()
+    if norm.scale:
+        scale = scale * trained.pop()
     arrays = layer.get_weights()
     bias = arrays.pop() if layer.use_bias else 0
     *others, kernel = arrays

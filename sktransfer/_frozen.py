@@ -21,6 +21,7 @@ from sktransfer._description import describe, tensors_of
 from sktransfer._exceptions import BackboneError, ForkedProcessError
 from sktransfer._fingerprint import fingerprint
 from sktransfer._folding import foldable_norms, folded
+from sktransfer._precision import warn_if_slow_in_bfloat16
 
 # Every image goes through the network in a batch of this size, padded, since what comes
 # along may otherwise change the last bits. On 2 cores 4 is as fast as 8 or 16 within noise
@@ -79,18 +80,20 @@ class FrozenNetwork:
 
     def __init__(self, model, fresh_names):
         self._model = model
-        self._functions = {}  # cuts → function of a batch
+        self._functions = {}  # cuts and precision → function of a batch
         self._folded_into = set(foldable_norms(model))
         self._tensors = tensors_of(model)
         self.facts = describe(model, self._tensors, fresh_names)
 
-    def rows(self, batch, cuts):
+    def rows(self, batch, cuts, precision="float32"):
         """What the network makes of at most `BATCH` images, at some cuts.
 
         Parameters
         ----------
         batch : float32 ndarray of shape (n, height, width, 3), preprocessed
         cuts : list of (position of a layer, None or "avg" or "max")
+        precision : {"float32", "bfloat16"}
+            That of weights and arithmetic; rows are float32.
 
         Returns
         -------
@@ -102,7 +105,7 @@ class FrozenNetwork:
         _refuse_after_fork()
         with _lock:
             for group in self._passes(cuts):
-                computed |= zip(group, self._function(group)(padded), strict=True)
+                computed |= zip(group, self._function(group, precision)(padded), strict=True)
         return [computed[cut][: len(batch)].astype(np.float32, copy=False) for cut in cuts]
 
     def _passes(self, cuts):
@@ -118,14 +121,16 @@ class FrozenNetwork:
     def _is_folded_into(self, layer):
         return self._model.operations[layer].name in self._folded_into
 
-    def _function(self, cuts):
+    def _function(self, cuts, precision):
         """The network up to some cuts as a function of a batch."""
-        if cuts not in self._functions:
+        if (cuts, precision) not in self._functions:
+            if precision == "bfloat16":
+                warn_if_slow_in_bfloat16()
             with plain_settings():
                 outputs = [self._tensor(*cut) for cut in cuts]
-                model = folded(keras.Model(self._model.inputs, outputs))
-                self._functions[cuts] = _freeze(model)
-        return self._functions[cuts]
+                model = folded(keras.Model(self._model.inputs, outputs), precision)
+                self._functions[cuts, precision] = _freeze(model)
+        return self._functions[cuts, precision]
 
     def copy_above(self, layer):
         """A copy of what lies above a layer, to be trained.
@@ -151,6 +156,7 @@ class FrozenNetwork:
         output = self._tensors[layer]
         if pooling is None:
             return output
+        output = keras.ops.cast(output, "float32")  # which half precision is not
         reduce = {"avg": keras.ops.mean, "max": keras.ops.max}[pooling]
         return reduce(output, axis=tuple(range(1, len(output.shape) - 1)))
 
@@ -161,11 +167,11 @@ def _freeze(model):
         return lambda batch: keras.tree.flatten(model.predict_on_batch(batch))
     import tensorflow as tf
 
-    trainable = [v.numpy() for v in model.trainable_variables]
-    non_trainable = [v.numpy() for v in model.non_trainable_variables]
+    trainable = [v.value.numpy() for v in model.trainable_variables]
+    non_trainable = [v.value.numpy() for v in model.non_trainable_variables]
 
     @tf.function(input_signature=[tf.TensorSpec((BATCH, *model.input_shape[1:]))])
-    def frozen(batch):
+    def compute(batch):
         outputs, _ = model.stateless_call(
             [tf.constant(v) for v in trainable],
             [tf.constant(v) for v in non_trainable],
@@ -174,6 +180,7 @@ def _freeze(model):
         )
         return keras.tree.flatten(outputs)
 
+    frozen = compute.get_concrete_function()
     return lambda batch: [output.numpy() for output in frozen(tf.constant(batch))]
 
 

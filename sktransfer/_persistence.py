@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import warnings
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class FittedNetwork:
         What training made: ``base``, arrays by position of the layer, and ``head``.
     suffix : dict
         ``cut``, ``first_trainable`` and ``head``, as in `SuffixSpec`.
-    preprocessing, input_size, input_range
+    preprocessing, input_size, input_range, precision
         As in `BackboneSpec`.
     """
 
@@ -37,6 +38,7 @@ class FittedNetwork:
     preprocessing: object
     input_size: tuple
     input_range: tuple
+    precision: str
 
     def spec(self):
         """The base as other modules ask for it."""
@@ -47,6 +49,7 @@ class FittedNetwork:
             input_size=self.input_size,
             preprocessing=self.preprocessing,
             input_range=self.input_range,
+            precision=self.precision,
         )
 
 
@@ -64,6 +67,7 @@ def to_state(fitted):
         "preprocessing": fitted.preprocessing,
         "input_size": fitted.input_size,
         "input_range": fitted.input_range,
+        "precision": fitted.precision,
         "arrays": arrays,
         "sha256": {name: _sha256(array) for name, array in arrays.items()},
     }
@@ -94,6 +98,7 @@ def from_state(state):
         state["preprocessing"],
         state["input_size"],
         state["input_range"],
+        state.get("precision", "float32"),  # of which the first states say nothing
     )
 
 
@@ -116,8 +121,16 @@ def pack_backbone(state):
     return {**state, "backbone": pack(state["backbone"])}
 
 
-def unpack_backbone(state):
-    """An estimator's state with its Keras model back again."""
+def complete(state, estimator):
+    """An estimator's state with its Keras model back again, and with later parameters.
+
+    Those that an earlier version stored nothing of have their defaults.
+    """
+    parameters = inspect.signature(type(estimator)).parameters.values()
+    return {p.name: p.default for p in parameters} | _unpack_backbone(state)
+
+
+def _unpack_backbone(state):
     if not isinstance(state["backbone"], PackedNetwork):
         return state
     from sktransfer._frozen import unpack

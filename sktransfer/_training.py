@@ -228,6 +228,7 @@ class Fit:
             preprocessing=self._backbone.arithmetic,
             input_size=tuple(self._network.facts["input_size"]),
             input_range=self._backbone.input_range,
+            precision=self._backbone.precision,
         )
         adopt(result.spec(), self._network)
         return result

@@ -20,7 +20,7 @@ from sktransfer._exceptions import BackboneError, InvalidImagesWarning, list_bad
 from sktransfer._extraction import Extractor
 from sktransfer._facts import warn_of_top
 from sktransfer._inputs import check_images
-from sktransfer._persistence import pack_backbone, unpack_backbone
+from sktransfer._persistence import complete, pack_backbone
 from sktransfer._tasks import Task, watch_extraction
 
 
@@ -84,6 +84,13 @@ class PretrainedFeatureTransformer(
     image_shape : tuple of int, default=None
         ``(height, width)`` or ``(height, width, 3)``: the rows of a two-dimensional X are
         flattened images. One side may be -1, as in `numpy.reshape`.
+
+    precision : {"float32", "bfloat16"}, default="float32"
+        Of the network's weights and arithmetic; features are float32 in any case. With
+        bfloat16 they are half as exact as the network's weights allow (relative L2 error
+        0.5–0.7 % for VGG16 and ResNet50, 11 % for MobileNet), and about twice as fast to
+        compute on a CPU with fast bfloat16 arithmetic: AMX, or AMD's Zen 4 and later
+        (docs/benchmarks.md). Features of both kinds do not mix: fit and predict with one.
 
     max_image_pixels : int, default=None
         Files with more pixels than this are refused before they are decoded: a small file
@@ -167,6 +174,7 @@ class PretrainedFeatureTransformer(
         "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
         "input_range": ["array-like"],
         "image_shape": ["array-like", None],
+        "precision": [StrOptions({"float32", "bfloat16"})],
         "max_image_pixels": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "cache_dir": [str, os.PathLike, None],
         "on_error": [StrOptions({"raise", "nan"})],
@@ -186,6 +194,7 @@ class PretrainedFeatureTransformer(
         preprocessing="backbone",
         input_range=(0, 255),
         image_shape=None,
+        precision="float32",
         max_image_pixels=None,
         cache_dir="default",
         on_error="raise",
@@ -201,6 +210,7 @@ class PretrainedFeatureTransformer(
         self.preprocessing = preprocessing
         self.input_range = input_range
         self.image_shape = image_shape
+        self.precision = precision
         self.max_image_pixels = max_image_pixels
         self.cache_dir = cache_dir
         self.on_error = on_error
@@ -319,7 +329,7 @@ class PretrainedFeatureTransformer(
         return pack_backbone(super().__getstate__())
 
     def __setstate__(self, state):
-        super().__setstate__(unpack_backbone(state))
+        super().__setstate__(complete(state, self))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -29,6 +29,7 @@ SETTINGS = {
     "input_size": st.sampled_from([None, (32, 32), (32, 24)]),
     "preprocessing": st.sampled_from(["backbone", "rescale", None]),
     "input_range": st.sampled_from([(0, 255), [0.0, 255.0], (0, 256)]),
+    "precision": st.sampled_from(["float32", "bfloat16"]),
     "view": st.integers(0, 2),
     "augmentation": st.builds(
         ImageAugmentation,
@@ -38,7 +39,6 @@ SETTINGS = {
     ),
     # What changes no feature, and so no key.
     "n_jobs": st.sampled_from([None, 2]),
-    "verbose": st.integers(0, 1),
     "max_image_pixels": st.sampled_from([None, 1000]),
 }
 MEANT = {  # two ways to say the same
@@ -46,7 +46,7 @@ MEANT = {  # two ways to say the same
     "input_size": lambda size: size or (32, 32),
     "input_range": lambda bounds: tuple(map(float, bounds)),
     "augmentation": lambda augmentation: augmentation.get_params(),
-    **dict.fromkeys(["n_jobs", "verbose", "max_image_pixels"], lambda value: None),
+    **dict.fromkeys(["n_jobs", "max_image_pixels"], lambda value: None),
 }
 
 
@@ -58,7 +58,7 @@ def key_under(parameters, folder):
     """The key of a view of an image, as an estimator with those parameters makes it."""
     settings = dict(parameters)
     cut, view = (settings.pop("layer"), settings.pop("pooling")), settings.pop("view")
-    names = ("augmentation", "n_jobs", "verbose", "max_image_pixels")
+    names = ("augmentation", "n_jobs", "max_image_pixels")
     how = {name: settings.pop(name) for name in names}
     spec = BackboneSpec("tiny", params={}, **settings)
     extractor = Extractor(spec, [cut], cache_dir=folder, **how)

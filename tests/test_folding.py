@@ -81,14 +81,14 @@ def test_what_a_convolution_itself_makes_can_be_asked_for():
         assert relative_error(rows, plain.predict(batch, verbose=0)) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "mobilenet_v2", "resnet50", "xception"])
+@pytest.mark.parametrize("name", ["mobilenet", "mobilenet_v2", "xception"])
 def test_any_cuts_together_give_the_bits_that_each_gives_alone(name):
     side = 71 if name == "xception" else 32
     network = load(spec(name, weights=None, input_size=(side, side)))
     single = [i for i, layer in enumerate(network.facts["layers"]) if layer["shape"]]
     rng = np.random.default_rng(0)
     batch = rng.uniform(-1, 1, (4, side, side, 3)).astype(np.float32)
-    cuts = [(int(i), None) for i in rng.choice(single, 6, replace=False)]
+    cuts = [(int(i), None) for i in rng.choice(single, 4, replace=False)]
     together = network.rows(batch, cuts)
     for cut, rows in zip(cuts, together, strict=True):
         [alone] = network.rows(batch, [cut])

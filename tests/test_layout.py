@@ -74,6 +74,7 @@ MAY_IMPORT = {
         "_exceptions",
         "_fingerprint",
         "_folding",
+        "_precision",
         "_tiny",
     },
     "_description": {"_fingerprint"},
@@ -88,12 +89,21 @@ MAY_IMPORT = {
     "_fingerprint": set(),
     "_folding": set(),
     "_linear_head": set(),
+    "_precision": set(),
     "_progress": set(),
     "_segments": set(),
     "_summary": set(),
 }
 
-KERAS_LIVES_IN = {"_description", "_epochs", "_folding", "_frozen", "_suffix", "_training"}
+KERAS_LIVES_IN = {
+    "_description",
+    "_epochs",
+    "_folding",
+    "_frozen",
+    "_precision",
+    "_suffix",
+    "_training",
+}
 
 
 def imports_of(path):

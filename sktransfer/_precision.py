@@ -1,0 +1,32 @@
+"""Whether a precision is worth having on this machine."""
+
+import warnings
+from pathlib import Path
+
+import keras
+
+CPU = Path("/proc/cpuinfo")  # Linux; elsewhere nothing is known, and nothing said
+INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # of x86 and of ARM
+
+
+def warn_if_slow_in_bfloat16():
+    """Say so where bfloat16 would be computed by a CPU that has no arithmetic for it."""
+    known = CPU.is_file() and not any("gpu" in d or "tpu" in d for d in _devices())
+    if known and not has_bfloat16(CPU.read_text()):
+        warnings.warn(
+            "this CPU has no bfloat16 arithmetic: precision='bfloat16' makes features less "
+            "exact and no faster here, and 'float32' is the better choice",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def has_bfloat16(cpuinfo):
+    """Whether a CPU, as Linux describes it, computes in bfloat16."""
+    lines = (line.partition(":") for line in cpuinfo.splitlines())
+    flags = (value for name, _, value in lines if name.strip() in ("flags", "Features"))
+    return not INSTRUCTIONS.isdisjoint(next(flags, "").split())
+
+
+def _devices():
+    return keras.distribution.list_devices()

@@ -1,0 +1,77 @@
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
+from sktransfer._precision import CPU, has_bfloat16
+
+SLOW_HERE = CPU.is_file() and not has_bfloat16(CPU.read_text())
+
+
+def transform(X, **parameters):
+    return PretrainedFeatureTransformer(**parameters).fit_transform(X)
+
+
+def features(X, **parameters):
+    """In bfloat16 and in float32, and the warnings of the former."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        lean = transform(X, **parameters, precision="bfloat16")
+    exact = transform(X, **parameters)
+    return lean, exact, [str(w.message) for w in caught]
+
+
+@pytest.mark.parametrize("pooling", [None, "avg", "max"])
+def test_features_are_float32_and_nearly_the_same(digits, pooling):
+    how = {"backbone": "tiny", "input_range": (0, 16), "pooling": pooling}
+    lean, exact, caught = features(digits[0][:20], **how)
+    assert lean.dtype == np.float32
+    error = np.linalg.norm(lean - exact) / np.linalg.norm(exact)
+    assert 1e-4 < error < 0.01
+    again = features(digits[0][5:15], **how)[0]  # looked up
+    np.testing.assert_array_equal(again, lean[5:15])
+    assert len(caught) == SLOW_HERE
+    assert all("no bfloat16 arithmetic" in message for message in caught)
+
+
+@pytest.mark.filterwarnings("ignore:this CPU has no bfloat16:UserWarning")
+@pytest.mark.parametrize("backbone", ["resnet50", "vgg16"])
+def test_the_error_on_deep_networks_is_below_a_hundredth(backbone, photographs):
+    how = {"backbone": backbone, "weights": None, "input_size": (64, 64)}
+    lean, exact, _ = features(photographs[0][::400], **how)
+    assert np.linalg.norm(lean - exact) < 0.01 * np.linalg.norm(exact)
+
+
+@pytest.mark.filterwarnings("ignore:this CPU has no bfloat16:UserWarning")
+def test_a_classifier_keeps_to_its_precision(digits):
+    X, y = digits[0][:100], digits[1][:100] % 2
+    classifier = FineTunedConvNetClassifier(
+        "tiny",
+        input_range=(0, 16),
+        precision="bfloat16",
+        fine_tune_epochs=1,
+        early_stopping=False,
+        random_state=0,
+    ).fit(X, y)
+    again = pickle.loads(pickle.dumps(classifier))
+    logits = classifier.decision_function(X)
+    np.testing.assert_array_equal(again.decision_function(X), logits)
+    classifier.set_params(precision="float32")  # as any parameter, of the next fit only
+    np.testing.assert_array_equal(classifier.decision_function(X), logits)
+    exact = classifier.fit(X, y).decision_function(X)
+    assert 0 < np.abs(exact - logits).max() < 0.1 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(
+    ("described", "expected"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16\nbugs\t: a", True),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", True),
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_vnni\n", False),
+        ("", False),
+    ],
+)
+def test_what_linux_says_of_a_cpu(described, expected):
+    assert has_bfloat16(described) == expected
