@@ -7,8 +7,51 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+
+HEADER = "| what | against | ratio | plain | ours |\n|---|---|---|---|---|"
+
+
+class Comparison(NamedTuple):
+    """Seconds that the plain way and ours took, in turn."""
+
+    what: str
+    against: str
+    plain: np.ndarray
+    ours: np.ndarray
+
+    def __str__(self):
+        """A row of a table in Markdown: the median ratio, its range, median times."""
+        ratios = self.plain / self.ours
+        times = [f"{np.median(seconds):.3g} s" for seconds in (self.plain, self.ours)]
+        ratio = f"{np.median(ratios):.2f} [{ratios.min():.2f}, {ratios.max():.2f}]"
+        return f"| {self.what} | {self.against} | {ratio} | {' | '.join(times)} |"
+
+
+def compare(what, against, plain, ours, rounds):
+    """Run both in turn; each is a function that returns its seconds."""
+    times = np.array([(plain(), ours()) for _ in range(rounds)]).T
+    return Comparison(what, against, *times)
+
+
+def timed(function):
+    """A function that returns the seconds which `function` takes."""
+
+    def measure():
+        started = time.perf_counter()
+        function()
+        return time.perf_counter() - started
+
+    return measure
+
+
+def show(comparisons):
+    """Print them as they come."""
+    print(HEADER)
+    for comparison in comparisons:
+        print(comparison, flush=True)
 
 
 @functools.cache
@@ -28,23 +71,8 @@ def photographs():
     return [str(path) for path in paths], np.array([path.parent.name for path in paths])
 
 
-def seconds(function):
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
-
-
-def interleave(rounds, baseline, ours):
-    """Times of both, in seconds: two arrays of length `rounds`, taken in turn."""
-    times = [(baseline(), ours()) for _ in range(rounds)]
-    return np.array(times).T
-
-
-def report(name, baseline, ours):
-    """Print the median ratio of the baseline's time to ours, and its range."""
-    ratios = baseline / ours
-    print(
-        f"{name:42} {np.median(ratios):6.2f}  [{ratios.min():.2f}, {ratios.max():.2f}]"
-        f"   {np.median(baseline):8.3f} s {np.median(ours):8.3f} s",
-        flush=True,
-    )
+def chosen(n):
+    """So many photographs of both classes, and their classes as integers."""
+    paths, labels = photographs()
+    some = np.linspace(0, len(paths) - 1, n).astype(int)
+    return [paths[i] for i in some], (labels[some] == "dogs").astype(int)

@@ -1,17 +1,20 @@
-"""Extraction of features against plain loops: ``python -m benchmarks.extraction``.
+"""Extraction of features against plain loops: ``python -m benchmarks.extraction [quick]``.
 
 Prints ratios (the plain loop's time / ours), medians of interleaved rounds with their range:
 
-- cold, against the loop of the tutorials: decode, preprocess, `base.predict` on batches of 20;
+- cold, from an empty cache, against the loop of the tutorials: decode, preprocess,
+  `base.predict` on batches of 20; in bfloat16 as well where the CPU computes in it;
+- one image, whose features are not known yet, against the same;
 - warm, each run in a new process after its imports, against reading the same files, hashing
   them and `numpy.load` of the same features;
-- cold with a fresh cache against none, which is what keeping costs;
-- one image, whose features are not known yet.
+- cold and kept against cold and not kept;
+- the check of all files, which comes before anything is computed, against the extraction;
+- `import sktransfer` against `import sklearn.pipeline`, each in a new process.
 
-The environment variable ``SKTRANSFER_TEST_DATA`` names the folder of real data. Takes about
-five minutes on 2 cores.
+The environment variable ``SKTRANSFER_TEST_DATA`` names the folder of real data.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -21,16 +24,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from benchmarks._timing import interleave, photographs, report, seconds
-from sktransfer import PretrainedFeatureTransformer
+from benchmarks._timing import compare, photographs, show, timed
+from sktransfer import InvalidImagesError, PretrainedFeatureTransformer
 
-ROUNDS = 5
 MOBILENET = {
     "backbone": "mobilenet",
     "backbone_params": {"alpha": 0.75},
     "input_size": (224, 224),
 }
+RESNET = {"backbone": "resnet50", "weights": None, "input_size": (224, 224)}
 VGG = {"backbone": "vgg16", "weights": None, "input_size": (150, 150)}
+LOOP = "decode, preprocess, `predict` on batches of 20"
 
 WARM_OURS = """
 import sys, time, json
@@ -44,7 +48,7 @@ print(time.perf_counter() - started)
 assert "keras" not in sys.modules and transformer.cache_info().misses == 0
 """
 
-WARM_BASELINE = """
+WARM_PLAIN = """
 import sys, time, hashlib
 import sklearn.callback, sktransfer  # so that both wait as long: memory cools meanwhile
 import numpy as np
@@ -54,6 +58,13 @@ for path in paths:
     with open(path, "rb") as file:
         hashlib.sha256(file.read()).digest()
 np.load(sys.argv[1])
+print(time.perf_counter() - started)
+"""
+
+IMPORT = """
+import time
+started = time.perf_counter()
+import {}
 print(time.perf_counter() - started)
 """
 
@@ -74,59 +85,97 @@ def plain_loop(model, preprocess, paths, size):
     return np.concatenate(features)
 
 
-def ours(parameters, paths):
+def ours(paths, **parameters):
+    """Extraction from an empty cache."""
     with tempfile.TemporaryDirectory() as folder:
-        PretrainedFeatureTransformer(**parameters, cache_dir=folder).fit_transform(paths)
+        PretrainedFeatureTransformer(**{"cache_dir": folder, **parameters}).fit_transform(
+            paths
+        )
 
 
-def cold(paths):
+def networks():
+    """Name, plain network, its preprocessing, our parameters, number of photographs."""
     import keras
 
     applications = keras.applications
-    mobilenet = applications.MobileNet(
-        alpha=0.75, input_shape=(224, 224, 3), include_top=False, weights="imagenet"
+    native = {"include_top": False, "input_shape": (224, 224, 3)}
+    yield (
+        "MobileNet (alpha 0.75), 224 px",
+        applications.MobileNet(alpha=0.75, **native, weights="imagenet"),
+        applications.mobilenet.preprocess_input,
+        MOBILENET,
+        400,
     )
-    vgg = applications.VGG16(input_shape=(150, 150, 3), include_top=False, weights=None)
-    for name, model, module, parameters, n in (
-        ("cold, MobileNet 224 px", mobilenet, applications.mobilenet, MOBILENET, 400),
-        ("cold, VGG16 150 px", vgg, applications.vgg16, VGG, 100),
-    ):
-        size, some = parameters["input_size"], paths[:n]
-        one = paths[n]
-        runs = (
-            lambda m=model, p=module.preprocess_input, s=some, z=size: plain_loop(m, p, s, z),
-            lambda p=parameters, s=some: ours(p, s),
-        )
-        for run in runs:
+    yield (
+        "ResNet50, 224 px",
+        applications.ResNet50(**native, weights=None),
+        applications.resnet50.preprocess_input,
+        RESNET,
+        100,
+    )
+    yield (
+        "VGG16, 150 px",
+        applications.VGG16(include_top=False, input_shape=(150, 150, 3), weights=None),
+        applications.vgg16.preprocess_input,
+        VGG,
+        100,
+    )
+
+
+def cold(paths, rounds, quick):
+    precisions = ["float32", *(["bfloat16"] if computes_in_bfloat16() else [])]
+    for name, model, preprocess, parameters, n in networks():
+        some = paths[: n // 2 if quick else n]
+        size = parameters["input_size"]
+        plain = timed(lambda m=model, p=preprocess, s=some, z=size: plain_loop(m, p, s, z))
+        plain()
+        for precision in precisions:
+            settings = {**parameters, "precision": precision}
+            run = timed(lambda s=some, p=settings: ours(s, **p))
             run()
-        report(name, *interleave(ROUNDS, *(lambda r=r: seconds(r) for r in runs)))
-        singles = (
-            lambda m=model, p=module.preprocess_input, z=size, s=one: plain_loop(m, p, [s], z),
-            lambda p=parameters, s=one: ours(p, [s]),
+            what = f"cold, {name}, {precision}, {len(some)} photographs"
+            yield compare(what, LOOP, plain, run, rounds)
+        one = paths[n : n + 1]
+        yield compare(
+            f"one image, {name}",
+            LOOP,
+            timed(lambda m=model, p=preprocess, z=size, s=one: plain_loop(m, p, s, z)),
+            timed(lambda p=parameters, s=one: ours(s, **p)),
+            4 * rounds,
         )
-        report(
-            name.replace("cold", "one image"),
-            *interleave(4 * ROUNDS, *(lambda r=r: seconds(r) for r in singles)),
-        )
 
 
-def keeping(paths):
-    """The same extraction, kept and not kept."""
+def computes_in_bfloat16():
+    from sktransfer._precision import CPU, has_bfloat16
 
-    def not_kept():
-        PretrainedFeatureTransformer(**MOBILENET, cache_dir=None).fit_transform(paths[:400])
+    return CPU.is_file() and has_bfloat16(CPU.read_text())
 
-    times = interleave(
-        ROUNDS,
-        lambda: seconds(not_kept),
-        lambda: seconds(lambda: ours(MOBILENET, paths[:400])),
+
+def keeping(paths, rounds):
+    """The same extraction, kept and not kept; and the check of files that comes before it."""
+    kept = timed(lambda: ours(paths, **MOBILENET, pooling="avg"))
+    what = f"cold, MobileNet, pooled, {len(paths)} photographs"
+    not_kept = timed(lambda: ours(paths, **MOBILENET, pooling="avg", cache_dir=None))
+    yield compare(f"{what}, kept", "the same, not kept", not_kept, kept, rounds)
+    yield compare(
+        f"only the check of all files that is made before, {len(paths)} photographs",
+        "the extraction",
+        kept,
+        timed(lambda: fail(paths)),
+        rounds,
     )
-    report("cold, not kept / kept, MobileNet", *times)
 
 
-def warm(paths):
-    import json
+def fail(paths):
+    """Nothing but the check, since one of the files is missing."""
+    try:
+        ours([*paths, "missing.jpg"], **MOBILENET, pooling="avg")
+    except InvalidImagesError:
+        return
+    raise AssertionError("the missing file was not noticed")
 
+
+def warm(paths, rounds):
     with tempfile.TemporaryDirectory() as folder:
         listing = os.path.join(folder, "paths.txt")
         with open(listing, "w") as file:
@@ -136,13 +185,24 @@ def warm(paths):
             features = PretrainedFeatureTransformer(**parameters).fit_transform(paths)
             array = os.path.join(folder, "features.npy")
             np.save(array, features)
-            times = interleave(
-                ROUNDS,
-                lambda a=array: in_new_process(WARM_BASELINE, a, listing),
-                lambda p=parameters: in_new_process(WARM_OURS, json.dumps(p), listing),
-            )
             kind = "pooled" if pooling else "flattened"
-            report(f"warm, {kind}, {features.shape[1]} features", *times)
+            yield compare(
+                f"warm, new process, {len(features):,} × {features.shape[1]:,} {kind}",
+                "read and hash the same files, `np.load` the same features",
+                lambda a=array: in_new_process(WARM_PLAIN, a, listing),
+                lambda p=parameters: in_new_process(WARM_OURS, json.dumps(p), listing),
+                rounds,
+            )
+
+
+def imports(rounds):
+    yield compare(
+        "`import sktransfer`, new process",
+        "`import sklearn.pipeline`",
+        lambda: in_new_process(IMPORT.format("sklearn.pipeline")),
+        lambda: in_new_process(IMPORT.format("sktransfer")),
+        rounds,
+    )
 
 
 def in_new_process(code, *arguments):
@@ -151,13 +211,14 @@ def in_new_process(code, *arguments):
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def main():
+def comparisons(quick):
     paths, _ = photographs()
-    print(f"{'':42} ratio  [range]          plain      ours")
-    cold(paths)
-    keeping(paths)
-    warm(paths)
+    rounds = 3 if quick else 5
+    yield from imports(3 * rounds)
+    yield from warm(paths[:500] if quick else paths, rounds)
+    yield from cold(paths, rounds, quick)
+    yield from keeping(paths[:200] if quick else paths[:2000], rounds)
 
 
 if __name__ == "__main__":
-    main()
+    show(comparisons(quick="quick" in sys.argv))

@@ -1,23 +1,19 @@
-"""Fine-tuning against plain scripts: ``python -m benchmarks.fine_tuning [MODE]``.
+"""Fine-tuning against plain scripts: ``python -m benchmarks.fine_tuning [quick | memory]``.
 
-Prints ratios (the plain script's time / ours) for 200 images, 30 epochs of the head and 30
-with the top unfrozen, each as the tutorials have it: VGG16 at 150 px (random weights, block5,
-a flattened dense head) with 8 augmented views and without augmentation, and MobileNet at
-224 px (three layers, a pooled dense head). ``quick`` runs one round instead of three.
+Prints ratios (the plain script's time / ours), medians of interleaved rounds with their range:
+
+- 200 photographs, 30 epochs of the head and 30 with the top unfrozen, as the tutorials have
+  it: MobileNet at 224 px (three layers, a pooled dense head) and VGG16 at 150 px (random
+  weights, block5, a flattened dense head), with 8 augmented views and without augmentation;
+- a search over four depths by five folds, MobileNet, augmented, and how many views of images
+  it computed; then the search again with all rows there;
+- twenty epochs of a dense head (flattened, 256 units) against the default head, which is
+  solved, on 1,000 photographs whose rows are all there.
 
 The plain script runs the whole network in every epoch and augments inside the model: flip,
-rotation 0.1, zoom 0.2. It is timed on a warm epoch of each stage and scaled to 30, since it
-would take most of an hour; ours runs in full, from an empty cache, after a warm-up fit that
-builds and traces; what that start costs is printed apart. Both run in turn, in one process.
-Takes about half an hour on 2 cores.
-
-``grid``: a search over four depths by five folds, MobileNet, augmented, 200 images, from an
-empty cache against the same by plain scripts, of which one fold of each depth is timed and
-scaled; then the search again with all rows there. Prints what each computed. A number after
-``grid`` is that of rounds, of six minutes each; three unless told.
-
-``head``: twenty epochs of a dense head (flattened, 256 units) against the default head, which
-is solved, on 1,000 photographs whose rows are all there.
+rotation 0.1, zoom 0.2. It is timed on a warm epoch of each stage (of the search, on one fold
+of each depth) and scaled, since it would take hours; ours runs in full, from an empty cache,
+after a warm-up fit that builds and traces. ``quick`` takes fewer photographs, depths and folds.
 
 ``memory``: how much more memory a fit on 2,000 photographs × 8 views needs at its peak than
 one on 200, each in a process of its own.
@@ -29,17 +25,17 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from sklearn.model_selection import GridSearchCV
 
-from benchmarks._timing import interleave, photographs, report, seconds
+from benchmarks._timing import chosen, compare, show, timed
 from sktransfer import FineTunedConvNetClassifier, ImageAugmentation
 
-IMAGES, EPOCHS, FOLDS = 200, 30, 5
+EPOCHS = 30
+SCRIPT = "the tutorials' script, scaled from warm epochs"
 TUTORIAL = ImageAugmentation(
     rotation_range=36,
     width_shift_range=0,
@@ -73,19 +69,13 @@ FIRST_TRAINABLE = {
 
 PEAK_MEMORY = """
 import resource, sys
-from benchmarks.fine_tuning import MOBILENET, chosen, classifier
+from benchmarks._timing import chosen
+from benchmarks.fine_tuning import MOBILENET, classifier
 classifier({**MOBILENET, "hidden_units": ()}, True, epochs=8, cache_dir=sys.argv[2]).fit(
     *chosen(int(sys.argv[1]))
 )
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
-
-
-def chosen(n):
-    """So many photographs of both classes, and their classes as integers."""
-    paths, labels = photographs()
-    some = np.linspace(0, len(paths) - 1, n).astype(int)
-    return [paths[i] for i in some], (labels[some] == "dogs").astype(int)
 
 
 class PlainScript:
@@ -141,7 +131,7 @@ class PlainScript:
             keras.optimizers.RMSprop(rate), keras.losses.BinaryCrossentropy(from_logits=True)
         )
         self.model.fit(pixels[:40], y[:40], batch_size=20, verbose=0)
-        return seconds(lambda: self.model.fit(pixels, y, batch_size=20, verbose=0))
+        return timed(lambda: self.model.fit(pixels, y, batch_size=20, verbose=0))()
 
 
 def plain(paths, y, parameters, augmented):
@@ -167,61 +157,55 @@ def ours(paths, y, parameters, augmented, epochs=EPOCHS):
     """Seconds of a fit from an empty cache."""
     with tempfile.TemporaryDirectory() as folder:
         fit = classifier(parameters, augmented, epochs, cache_dir=folder).fit
-        return seconds(lambda: fit(paths, y))
+        return timed(lambda: fit(paths, y))()
 
 
-def single_fits(rounds):
-    paths, y = chosen(IMAGES)
+def single_fits(paths, y, rounds):
     for name, parameters, augmented in (
-        ("MobileNet 224 px, 8 views", MOBILENET, True),
-        ("VGG16 150 px, 8 views", VGG, True),
-        ("VGG16 150 px, not augmented", VGG, False),
+        ("MobileNet, 8 views", MOBILENET, True),
+        ("VGG16, 8 views", VGG, True),
+        ("VGG16, not augmented", VGG, False),
     ):
-        start = ours(paths[::10], y[::10], parameters, augmented, epochs=1)
-        print(f"{name}: {start:.1f} s to build, trace and fit 20 images once", flush=True)
-        times = interleave(
-            rounds,
+        ours(paths[::5], y[::5], parameters, augmented, epochs=1)  # builds and traces
+        yield compare(
+            f"fine-tuning, {name}, {len(paths)} photographs, 30 + 30 epochs",
+            SCRIPT,
             lambda p=parameters, a=augmented: plain(paths, y, p, a),
             lambda p=parameters, a=augmented: ours(paths, y, p, a),
+            rounds,
         )
-        report(name, *times)
 
 
-def grid(rounds):
-    paths, y = chosen(IMAGES)
-    depths = [0, 1, 3, 6]
-    share = len(paths) * (FOLDS - 1) // FOLDS
+def grid(paths, y, depths, folds):
+    """A search from an empty cache, and the same again."""
+    share = len(paths) * (folds - 1) // folds
+    computed = []
 
-    def plain_grid():
+    def plain_search():
         script = PlainScript(MOBILENET, augmented=True)
-        per_fold = sum(script.seconds(paths[:share], y[:share], depth) for depth in depths)
-        print(f"  plain search: {FOLDS * per_fold:.0f} s", flush=True)
-        return FOLDS * per_fold
+        return folds * sum(script.seconds(paths[:share], y[:share], depth) for depth in depths)
 
     def search(folder, epochs=EPOCHS):
         estimator = classifier(MOBILENET, True, epochs, cache_dir=folder)
+        grid = GridSearchCV(estimator, {"unfreeze": depths}, cv=folds, refit=False)
         before = estimator.cache_info()
-        started = time.perf_counter()
-        GridSearchCV(estimator, {"unfreeze": depths}, cv=FOLDS, refit=False).fit(paths, y)
-        elapsed = time.perf_counter() - started
-        misses = estimator.cache_info().misses - before.misses
-        print(f"  search: {elapsed:.0f} s, {misses} views of images computed", flush=True)
+        elapsed = timed(lambda: grid.fit(paths, y))()
+        computed.append(estimator.cache_info().misses - before.misses)
         return elapsed
 
-    views = 9 * len(paths)
-    print(
-        f"  {len(paths)} images in 8 views and unaltered: {views}; 4 sets of cuts: {4 * views}"
-    )
     with tempfile.TemporaryDirectory() as parent:
-        search(parent, epochs=1)  # builds and traces
-        folders = (os.path.join(parent, str(number)) for number in range(rounds))
-        times = interleave(rounds, plain_grid, lambda: search(next(folders)))
-        report("grid, 4 depths × 5 folds, MobileNet", *times)
-        search(os.path.join(parent, "0"))  # with all rows there
+        search(os.path.join(parent, "warm-up"), epochs=1)  # builds and traces
+        folder = os.path.join(parent, "timed")
+        name = f"search, {len(depths)} depths × {folds} folds, {len(paths)} photographs"
+        first = compare(name, SCRIPT, plain_search, lambda: search(folder), rounds=1)
+        yield first._replace(what=f"{name}: {computed[-1]:,} views of them computed")
+        again = np.array([search(folder)])
+        yield first._replace(
+            what=f"the same search again: {computed[-1]} computed", ours=again
+        )
 
 
-def head(rounds):
-    paths, y = chosen(1000)
+def head(paths, y, rounds):
     with tempfile.TemporaryDirectory() as folder:
         network = {name: MOBILENET[name] for name in ("backbone", "backbone_params")}
         common = {**network, "unfreeze": 0, "cache_dir": folder, "random_state": 0}
@@ -231,12 +215,13 @@ def head(rounds):
         )
         solved.fit(paths, y)
         dense.fit(paths, y)
-        times = interleave(
+        yield compare(
+            f"the default head, {len(paths):,} photographs, rows there",
+            "20 epochs of a dense head, ours too",
+            timed(lambda: dense.fit(paths, y)),
+            timed(lambda: solved.fit(paths, y)),
             rounds,
-            lambda: seconds(lambda: dense.fit(paths, y)),
-            lambda: seconds(lambda: solved.fit(paths, y)),
         )
-        report("20 epochs of a dense head, the default one", *times)
 
 
 def memory():
@@ -257,18 +242,16 @@ def memory():
     print(f"difference: {peaks[1] - peaks[0]:.0f} MB")
 
 
-def main(mode="full", rounds=3):
-    if mode == "memory":
-        memory()
-        return
-    print(f"{'':42} ratio  [range]          plain      ours")
-    if mode == "head":
-        head(int(rounds))
-    elif mode == "grid":
-        grid(int(rounds))
-    else:
-        single_fits(rounds=1 if mode == "quick" else int(rounds))
+def comparisons(quick):
+    rounds = 1 if quick else 3
+    yield from head(*chosen(200 if quick else 1000), rounds)
+    yield from single_fits(*chosen(60 if quick else 200), rounds)
+    depths, folds = ([0, 3], 3) if quick else ([0, 1, 3, 6], 5)
+    yield from grid(*chosen(60 if quick else 200), depths, folds)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if "memory" in sys.argv:
+        memory()
+    else:
+        show(comparisons(quick="quick" in sys.argv))
