@@ -13,7 +13,7 @@ Prints ratios (the plain script's time / ours), medians of interleaved rounds wi
 The plain script runs the whole network in every epoch and augments inside the model: flip,
 rotation 0.1, zoom 0.2. It is timed on a warm epoch of each stage (of the search, on one fold
 of each depth) and scaled, since it would take hours; ours runs in full, from an empty cache,
-after a warm-up fit that builds and traces. ``quick`` takes fewer photographs, depths and folds.
+after a warm-up fit that builds and traces. ``quick`` takes fewer photographs, depths, folds.
 
 ``memory``: how much more memory a fit on 2,000 photographs × 8 views needs at its peak than
 one on 200, each in a process of its own.
