@@ -269,6 +269,8 @@ def test_cold_cross_validation_in_two_processes_shares_the_work(
         return fitted.score(X, y)
 
     pipeline = mobilenet_pipeline(imagenet)
+    # By name: workers that are there already may know the default folder of another test.
+    pipeline.set_params(feat__cache_dir=tmp_path / "shared")
     scores = cross_val_score(pipeline, *photographs, cv=5, n_jobs=2, scoring=note_misses)
     assert scores.mean() >= 0.98
     counts = [int(path.read_text()) for path in tmp_path.glob("*.misses")]
