@@ -520,8 +520,8 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
 
     def _stages(self, facts):
         """The stages of training, and the cuts they need."""
+        from sktransfer._stages import Stage
         from sktransfer._suffix import Head, SuffixSpec
-        from sktransfer._training import Stage
 
         head = Head(
             tuple(int(n) for n in self.conv_filters),
@@ -548,7 +548,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         return None if flattened <= MOST_FLATTENED else "avg"
 
     def _training(self, seed):
-        from sktransfer._training import Training
+        from sktransfer._stages import Training
 
         return Training(
             optimizer=self.optimizer,
