@@ -3,7 +3,8 @@
 Prints ratios (the plain loop's time / ours), medians of interleaved rounds with their range:
 
 - cold, from an empty cache, against the loop of the tutorials: decode, preprocess,
-  `base.predict` on batches of 20; in bfloat16 as well where the CPU computes in it;
+  `base.predict` on batches of 20; in bfloat16 as well where the CPU computes in it, but for
+  ``quick``;
 - one image, whose features are not known yet, against the same;
 - warm, each run in a new process after its imports, against reading the same files, hashing
   them and `numpy.load` of the same features;
@@ -123,9 +124,11 @@ def networks():
 
 
 def cold(paths, rounds, quick):
-    precisions = ["float32", *(["bfloat16"] if computes_in_bfloat16() else [])]
+    precisions = ["float32"]
+    if computes_in_bfloat16() and not quick:
+        precisions.append("bfloat16")
     for name, model, preprocess, parameters, n in networks():
-        some = paths[: n // 2 if quick else n]
+        some = paths[: n // 4 if quick else n]
         size = parameters["input_size"]
         plain = timed(lambda m=model, p=preprocess, s=some, z=size: plain_loop(m, p, s, z))
         plain()
@@ -141,7 +144,7 @@ def cold(paths, rounds, quick):
             LOOP,
             timed(lambda m=model, p=preprocess, z=size, s=one: plain_loop(m, p, s, z)),
             timed(lambda p=parameters, s=one: ours(s, **p)),
-            4 * rounds,
+            2 * rounds,
         )
 
 

@@ -245,9 +245,9 @@ def memory():
 def comparisons(quick):
     rounds = 1 if quick else 3
     yield from head(*chosen(200 if quick else 1000), rounds)
-    yield from single_fits(*chosen(60 if quick else 200), rounds)
+    yield from single_fits(*chosen(40 if quick else 200), rounds)
     depths, folds = ([0, 3], 3) if quick else ([0, 1, 3, 6], 5)
-    yield from grid(*chosen(60 if quick else 200), depths, folds)
+    yield from grid(*chosen(40 if quick else 200), depths, folds)
 
 
 if __name__ == "__main__":
