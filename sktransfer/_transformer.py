@@ -86,11 +86,11 @@ class PretrainedFeatureTransformer(
         flattened images. One side may be -1, as in `numpy.reshape`.
 
     precision : {"float32", "bfloat16"}, default="float32"
-        Of the network's weights and arithmetic; features are float32 in any case. With
-        bfloat16 they are half as exact as the network's weights allow (relative L2 error
-        0.5–0.7 % for VGG16 and ResNet50, 11 % for MobileNet), and about twice as fast to
-        compute on a CPU with fast bfloat16 arithmetic: AMX, or AMD's Zen 4 and later
-        (docs/benchmarks.md). Features of both kinds do not mix: fit and predict with one.
+        Of the network's weights and arithmetic; features are float32 in any case. In
+        bfloat16 they are less exact: by 0.6–0.7 % (relative L2 error) for VGG16 and
+        ResNet50, by 11 % for MobileNet. That pays only where the processor is faster in
+        bfloat16 than in float32, which not all are that know it (docs/benchmarks.md).
+        Features of both kinds do not mix: fit and predict with one.
 
     max_image_pixels : int, default=None
         Files with more pixels than this are refused before they are decoded: a small file
