@@ -135,8 +135,7 @@ class Segment:
         file.seek(starts["checksums"])
         self._checksums = np.frombuffer(file.read(4 * n), "<u4").tolist()
         file.seek(starts["keys"])
-        keys = file.read(KEY_BYTES * n)
-        self.keys = [keys[i : i + KEY_BYTES] for i in range(0, len(keys), KEY_BYTES)]
+        self.keys = np.frombuffer(file.read(KEY_BYTES * n), f"V{KEY_BYTES}").tolist()
 
 
 def _checksum(key, row):
