@@ -220,7 +220,7 @@ def comparisons(quick):
     yield from imports(3 * rounds)
     yield from warm(paths[:500] if quick else paths, rounds)
     yield from cold(paths, rounds, quick)
-    yield from keeping(paths[:200] if quick else paths[:2000], rounds)
+    yield from keeping(paths[:200] if quick else paths[:2000], 3)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def wrapped_networks(paths, y, rounds):
 
 def comparisons(quick):
     rounds = 1 if quick else 3
-    paths, y = chosen(60 if quick else 200)
+    paths, y = chosen(60 if quick else 100)
     yield from search_on_features(paths, y, rounds)
     yield from wrapped_networks(paths, y, rounds)
 
