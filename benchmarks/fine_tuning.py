@@ -2,8 +2,8 @@
 
 Prints ratios (the plain script's time / ours), medians of interleaved rounds with their range:
 
-- 200 photographs, 30 epochs of the head and 30 with the top unfrozen, as the tutorials have
-  it: MobileNet at 224 px (three layers, a pooled dense head) and VGG16 at 150 px (random
+- 30 epochs of the head and 30 with the top unfrozen, as the tutorials have it: MobileNet at
+  224 px (200 photographs, three layers, a pooled dense head) and VGG16 at 150 px (100, random
   weights, block5, a flattened dense head), with 8 augmented views and without augmentation;
 - a search over four depths by five folds, MobileNet, augmented, and how many views of images
   it computed; then the search again with all rows there;
@@ -160,18 +160,19 @@ def ours(paths, y, parameters, augmented, epochs=EPOCHS):
         return timed(lambda: fit(paths, y))()
 
 
-def single_fits(paths, y, rounds):
-    for name, parameters, augmented in (
-        ("MobileNet, 8 views", MOBILENET, True),
-        ("VGG16, 8 views", VGG, True),
-        ("VGG16, not augmented", VGG, False),
+def single_fits(share, rounds):
+    for name, parameters, augmented, n in (
+        ("MobileNet, 8 views", MOBILENET, True, 200),
+        ("VGG16, 8 views", VGG, True, 100),
+        ("VGG16, not augmented", VGG, False, 100),
     ):
+        paths, y = chosen(n // share)
         ours(paths[::5], y[::5], parameters, augmented, epochs=1)  # builds and traces
         yield compare(
             f"fine-tuning, {name}, {len(paths)} photographs, 30 + 30 epochs",
             SCRIPT,
-            lambda p=parameters, a=augmented: plain(paths, y, p, a),
-            lambda p=parameters, a=augmented: ours(paths, y, p, a),
+            lambda d=(paths, y, parameters, augmented): plain(*d),
+            lambda d=(paths, y, parameters, augmented): ours(*d),
             rounds,
         )
 
@@ -245,9 +246,9 @@ def memory():
 def comparisons(quick):
     rounds = 1 if quick else 3
     yield from head(*chosen(200 if quick else 1000), rounds)
-    yield from single_fits(*chosen(40 if quick else 200), rounds)
+    yield from single_fits(3 if quick else 1, rounds)
     depths, folds = ([0, 3], 3) if quick else ([0, 1, 3, 6], 5)
-    yield from grid(*chosen(40 if quick else 200), depths, folds)
+    yield from grid(*chosen(40 if quick else 100), depths, folds)
 
 
 if __name__ == "__main__":
