@@ -220,7 +220,8 @@ class RowStore:
                 with contextlib.suppress(OSError):
                     path = self.folder / name
                     age = time.time() - path.stat().st_mtime
-                    if name.endswith(TEMPORARY) and age > STALE_SECONDS:
+                    own = path.suffix == TEMPORARY and OWN_FILE.fullmatch(path.stem)
+                    if own and age > STALE_SECONDS:
                         path.unlink()
             self.refresh()
             small = [s for s in self._segments.values() if s.nbytes < SMALL_BYTES]
@@ -320,6 +321,9 @@ def _own_files(folder):
     """The files of a cache folder that the cache named itself."""
     for path in _glob(folder, "networks/*.json"):
         if OWN_FOLDER.fullmatch(path.stem):
+            yield path
+    for path in _glob(folder, f"networks/*{TEMPORARY}"):
+        if OWN_FILE.fullmatch(path.stem):
             yield path
     for kind in (SUFFIX, TEMPORARY):
         for path in _glob(folder, f"rows/*/*{kind}"):

@@ -329,7 +329,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
 
         vars(self).pop("_fitted", None)  # a fit that fails leaves nothing of the last one
         sources = check_images(self, X, reset=True)
-        codes, weights = self._check_targets(len(sources), y, sample_weight)
+        codes, weights, by_class = self._check_targets(len(sources), y, sample_weight)
         spec = BackboneSpec.of(self)
         network = load_network(spec)
         cut_it = "cut it: keras.Model(m.input, m.get_layer({below}).output)"
@@ -338,7 +338,8 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         cuts = list(dict.fromkeys(stage.spec.cut for stage in stages))
         extractor = self._extractor(spec, cuts)
-        examples, validation = self._examples(extractor, sources, codes, weights, X_val, y_val)
+        examples = self._examples(extractor, sources, "X", codes, weights)
+        validation = self._validation(extractor, X_val, y_val, by_class)
         fit = Fit(spec, extractor, network, self._training(seed))
         begin = partial(Task.root, self, (X, y, sample_weight), "fit")
         task = fit.run(stages, examples, validation, begin)
@@ -490,22 +491,25 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
                 "sample_weight is zero; two are needed"
             )
         by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        return codes, weights * by_class[codes].astype(np.float32)
+        by_class = by_class.astype(np.float32)
+        return codes, weights * by_class[codes], by_class
 
-    def _examples(self, extractor, sources, codes, weights, X_val, y_val):
-        """What to train on, and images of the user's own to judge by, or None."""
+    def _examples(self, extractor, sources, name, codes, weights):
         from sktransfer._epochs import Examples
 
-        images = extractor.identify(sources)
+        images = extractor.identify(sources, name)
         images.raise_if_bad()
-        examples = Examples(images, np.arange(len(codes)), codes, weights)
-        if X_val is None:
-            return examples, None
-        others = extractor.identify(check_images(self, X_val, reset=False), "X_val")
-        others.raise_if_bad()
-        known = self._encode(y_val, len(others))
-        ones = np.ones(len(known), dtype=np.float32)
-        return examples, Examples(others, np.arange(len(known)), known, ones)
+        return Examples(images, np.arange(len(codes)), codes, weights)
+
+    def _validation(self, extractor, X, y, by_class):
+        """Images of the user's own to judge by, or None."""
+        if X is None and y is None:
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val go together, and one of them is missing")
+        sources = check_images(self, X, reset=False)
+        codes = self._encode(y, len(sources))
+        return self._examples(extractor, sources, "X_val", codes, by_class[codes])
 
     def _encode(self, y, n):
         """Labels that are known from y, as integers."""

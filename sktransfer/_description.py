@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import keras
 
-from sktransfer._fingerprint import fingerprint
+from sktransfer._fingerprint import fingerprint, holds_foreign_code
 
 
 def tensors_of(model):
@@ -31,7 +31,8 @@ def describe(model, tensors, fresh_names):
     Returns
     -------
     facts : dict
-        In plain values: ``fingerprint``, of architecture and weights; ``input_size``;
+        In plain values: ``fingerprint``, of architecture and weights; ``foreign_code``,
+        whether some layer is not Keras' own; ``input_size``;
         ``layers``, each a dict of its ``name``, ``shape`` (of its output without the batch,
         or None where that is not one tensor), ``kernel`` (whether it has one), numbers of
         ``parameters``, of those that are ``trainable`` and of multiplications (``macs``),
@@ -42,6 +43,7 @@ def describe(model, tensors, fresh_names):
     names = _fresh_names(operations) if fresh_names else [o.name for o in operations]
     return {
         "fingerprint": fingerprint(model),
+        "foreign_code": holds_foreign_code(model),
         "input_size": list(model.inputs[0].shape[1:3]),
         "layers": [
             {

@@ -135,7 +135,7 @@ class Extractor:
             try:
                 content = _decoding.load(source)
                 digest = _decoding.digest(content)
-                if not self._is_kept((digest, 0)):
+                if not (self._kept_cuts() and self._is_kept((digest, 0))):
                     _decoding.probe(content, self._spec.input_range, self._max_pixels)
                 images.digests[row] = digest
             except UnreadableImageError as error:
@@ -186,7 +186,8 @@ class Extractor:
             self._take(wanted, cuts, outs)
             if not wanted or not self._load_network():
                 break
-        keep = keep and self._keeps() and (not wanted or self._has_room(cuts, wanted))
+        kept = [cut for cut in cuts if cut in self._kept_cuts()]
+        keep = keep and self._keeps() and (not wanted or self._has_room(kept, wanted))
         readable = sum(row not in images.bad for row, _ in items)
         with _watched(watch, len(wanted), readable, "images") as advance:
             while wanted:
@@ -335,7 +336,8 @@ class Extractor:
         None instead of rows stands for an image that cannot be decoded. What other processes
         write in the meantime is left out.
         """
-        shelves = [shelf for cut in cuts for shelf in self._shelves[cut]]
+        kept = [cut for cut in cuts if cut in self._kept_cuts()]
+        shelves = [shelf for cut in kept for shelf in self._shelves[cut]]
         writers = {s: _Writer(s.store, self._give_up) for s in shelves} if keep else {}
         with (
             ExitStack() as stack,
@@ -446,7 +448,9 @@ class Extractor:
         shelf = self._shelf(cut, view)
         row = _rounded(row, shelf.store.dtype)
         if shelf in writers and not self._gave_up:
-            writers[shelf].add(self._key(cut, view), row)
+            key = self._key(cut, view)
+            if key not in shelf.store:  # where another cut of the view was missing
+                writers[shelf].add(key, row)
         return row
 
 

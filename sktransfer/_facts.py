@@ -25,7 +25,8 @@ def find_facts(spec, cache):
 
 def note_facts(spec, facts, cache):
     identity = spec.identity()  # again: the weights may have been downloaded just now
-    if identity is not None:
+    # Of code that is not Keras' own, a file tells the name only: it may change beside it.
+    if identity is not None and not facts["foreign_code"]:
         cache.write_manifest(identity, facts)
 
 

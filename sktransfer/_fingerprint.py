@@ -17,15 +17,25 @@ def fingerprint(model):
     config = _anonymous({**model.get_config(), "name": None}, positions)
     result = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for operation in model.operations:
-        for cls in type(operation).__mro__:
-            if not cls.__module__.startswith(("keras.", "builtins")):
-                functions = (vars(cls)[name] for name in sorted(vars(cls)))
-                codes = (f.__code__ for f in functions if hasattr(f, "__code__"))
-                result.update(b"".join(map(marshal.dumps, codes)))
+        for cls in _foreign_classes(operation):
+            functions = (vars(cls)[name] for name in sorted(vars(cls)))
+            codes = (f.__code__ for f in functions if hasattr(f, "__code__"))
+            result.update(b"".join(map(marshal.dumps, codes)))
     for weight in model.get_weights():
         result.update(f"{weight.dtype} {weight.shape}".encode())
         result.update(np.ascontiguousarray(weight))
     return result.hexdigest()
+
+
+def holds_foreign_code(model):
+    """Whether some layer is not Keras' own: a file says its name, and not what it does."""
+    operations = (*model.operations, *model._flatten_layers())
+    return any(any(_foreign_classes(operation)) for operation in operations)
+
+
+def _foreign_classes(operation):
+    own = ("keras.", "builtins")
+    return (c for c in type(operation).__mro__ if not c.__module__.startswith(own))
 
 
 def _anonymous(config, positions):

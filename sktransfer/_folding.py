@@ -11,21 +11,29 @@ import keras
 import numpy as np
 
 
-def folded(model, precision="float32"):
+def folded(model, foldable, precision):
     """A copy of a functional model with its BatchNorm in its convolutions where it can be.
 
-    It can be where nothing but the BatchNorm sees what the convolution makes. Weights and
-    arithmetic of the copy have the given precision.
+    Parameters
+    ----------
+    model : keras.Model
+        Functional; a network, or what of it lies below some cuts.
+    foldable : collection of str
+        The convolutions of the whole network that `foldable_norms` names: what is folded
+        must not depend on the cuts.
+    precision : {"float32", "bfloat16"}
+        Of the copy's weights and arithmetic.
     """
-    norms = foldable_norms(model)  # convolution's name → BatchNorm
+    norms = {name: norm for name, norm in foldable_norms(model).items() if name in foldable}
     gone = {norm.name for norm in norms.values()}
-    inputs = {tensor._keras_history.operation.name for tensor in model.inputs}
 
     def clone(operation):
+        if isinstance(operation, keras.Model) and precision != "float32":
+            return keras.models.clone_model(operation, clone_function=clone)
         config = operation.get_config()
         if operation.name in norms:
             config["use_bias"] = True
-        if isinstance(operation, keras.Layer) and operation.name not in inputs:
+        if "dtype" in config and _computes(operation):
             config["dtype"] = precision
         return type(operation).from_config(config)
 
@@ -42,6 +50,12 @@ def folded(model, precision="float32"):
         if hasattr(layer, "finalize_state"):  # what Normalization derives from its weights
             layer.finalize_state()
     return copy
+
+
+def _computes(operation):
+    """Whether it is a layer, not an operation such as a cast, nor the exact input."""
+    is_input = isinstance(operation, keras.layers.InputLayer)
+    return isinstance(operation, keras.Layer) and not is_input
 
 
 def foldable_norms(model):

@@ -30,6 +30,7 @@ BATCH = 4
 MAX_NETWORKS = 4
 
 _lock = threading.RLock()
+_settings_lock = threading.RLock()  # of Keras' settings, which all threads share
 _networks = OrderedDict()  # identity → FrozenNetwork
 _used_in_process = None  # id of the process that built the first network
 
@@ -128,7 +129,8 @@ class FrozenNetwork:
                 warn_if_slow_in_bfloat16()
             with plain_settings():
                 outputs = [self._tensor(*cut) for cut in cuts]
-                model = folded(keras.Model(self._model.inputs, outputs), precision)
+                below = keras.Model(self._model.inputs, outputs)
+                model = folded(below, self._folded_into, precision)
                 self._functions[cuts, precision] = _freeze(model)
         return self._functions[cuts, precision]
 
@@ -352,17 +354,18 @@ def _lambdas_refused(subject):
 @contextlib.contextmanager
 def plain_settings():
     """Build in float32, channels last, from a fixed seed; leave no trace of it."""
-    state, policy = random.getstate(), keras.config.dtype_policy()
-    layout = keras.config.image_data_format()
-    random.seed(0)  # where Keras' initializers take their seeds from
-    keras.config.set_dtype_policy("float32")
-    keras.config.set_image_data_format("channels_last")
-    try:
-        yield
-    finally:
-        random.setstate(state)
-        keras.config.set_dtype_policy(policy)
-        keras.config.set_image_data_format(layout)
+    with _settings_lock:
+        state, policy = random.getstate(), keras.config.dtype_policy()
+        layout = keras.config.image_data_format()
+        random.seed(0)  # where Keras' initializers take their seeds from
+        keras.config.set_dtype_policy("float32")
+        keras.config.set_image_data_format("channels_last")
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            keras.config.set_dtype_policy(policy)
+            keras.config.set_image_data_format(layout)
 
 
 def _keep_to_share_of_cores():

@@ -11,8 +11,7 @@ INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # of x86 a
 
 def warn_if_slow_in_bfloat16():
     """Say so where bfloat16 would be computed by a CPU that has no arithmetic for it."""
-    known = CPU.is_file() and not any("gpu" in d or "tpu" in d for d in _devices())
-    if known and not has_bfloat16(CPU.read_text()):
+    if CPU.is_file() and not _has_accelerator() and not has_bfloat16(CPU.read_text()):
         warnings.warn(
             "this CPU has no bfloat16 arithmetic: precision='bfloat16' makes features less "
             "exact and no faster here, and 'float32' is the better choice",
@@ -28,5 +27,9 @@ def has_bfloat16(cpuinfo):
     return not INSTRUCTIONS.isdisjoint(next(flags, "").split())
 
 
-def _devices():
-    return keras.distribution.list_devices()
+def _has_accelerator():
+    try:
+        devices = keras.distribution.list_devices()
+    except AttributeError:  # of PyTorch, Keras does not tell
+        return True
+    return any("cpu" not in device for device in devices)

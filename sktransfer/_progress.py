@@ -71,7 +71,7 @@ def images_bar(verbose, title, n_images, n_found=None, unit="images"):
         if n_found is not None:
             parts.append(f"{n_found:,} cached")
         if done:
-            parts.append(f"{done / (time.monotonic() - started):,.1f}/s")
+            parts.append(f"{done / max(time.monotonic() - started, 1e-9):,.1f}/s")
         return ", ".join(parts)
 
     with progress_bar(verbose, title, n_images, text()) as show:

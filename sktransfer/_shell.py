@@ -132,6 +132,10 @@ def _checked(parser, arguments):
         options.output = "fine-tuned.joblib"
     if options.output and not os.access(os.path.dirname(options.output) or ".", os.W_OK):
         parser.error(f"no folder for {options.output!r} that can be written")
+    if options.output and os.path.isdir(options.output):
+        parser.error(f"{options.output!r} is a folder: name a file in it")
+    if options.fine_tune and options.output.endswith(".png"):
+        parser.error(f"{options.output!r} would be the curves' name: call the model otherwise")
     return options
 
 
@@ -207,12 +211,13 @@ def _predict(options):
             f"{options.model!r} holds a {type(model).__name__}, which has no predict_proba"
         )
     sys.stdout.reconfigure(errors="surrogateescape")  # names of files can be any bytes
+    classes = np.asarray(model.classes_).tolist()
     show = _printer(options.format, model.classes_)
     n_shown = 0
     for start in range(0, len(options.files), TOGETHER):
         files, probabilities = _probabilities(model, options.files[start : start + TOGETHER])
         for file, row in zip(files, probabilities, strict=True):
-            show(file, model.classes_[row.argmax()].item(), float(row.max()))
+            show(file, classes[row.argmax()], float(row.max()))
         n_shown += len(files)
         sys.stdout.flush()
     return 0 if n_shown == len(options.files) else 1

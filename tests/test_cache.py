@@ -153,8 +153,11 @@ def test_clearing_leaves_what_is_not_the_caches_own(folder):
     for path in theirs:
         path.parent.mkdir(exist_ok=True)
         path.touch()
+    killed = folder.parents[1] / "networks" / f"{'0' * 32}.tmp"  # a writer was
+    killed.touch()
     clear_cache(folder.parents[1])
     assert segments(folder) == []
+    assert not killed.exists()
     assert all(path.exists() for path in theirs)
     clear_cache(None)
     with pytest.raises(ValueError, match="names no folder"):

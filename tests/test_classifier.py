@@ -243,6 +243,19 @@ def test_views_may_be_none_fresh_or_not_kept(sevens, parameters):
     assert classifier(head_epochs=15, **parameters).fit(X, y).score(X_test, y_test) > 0.8
 
 
+def test_pixels_are_no_rows_to_keep(sevens, tmp_path):
+    """Where all layers are trained, nothing is frozen, and nothing worth keeping."""
+    X, y, X_test, _ = sevens
+    fitted = classifier(unfreeze="all", early_stopping=False).fit(X, y)
+    kept = fitted.cache_info().bytes
+    fitted.predict(X_test)
+    assert fitted.cache_info().bytes == kept
+    misses = fitted.cache_info().misses
+    with pytest.raises(InvalidImagesError, match="row 20"):
+        fitted.predict([*X_test[:20], tmp_path / "missing.png"])
+    assert fitted.cache_info().misses == misses  # found before anything was computed
+
+
 def test_not_keeping_rows_changes_no_bit(sevens):
     X, y, X_test, _ = sevens
     kept = classifier().fit(X, y).decision_function(X_test)
@@ -378,6 +391,18 @@ def test_validation_images_of_ones_own(sevens):
     assert losses.mean() == pytest.approx(best, rel=1e-4)
     with pytest.raises(ValueError, match="does not know"):
         classifier().fit(X, y, X_val=X_val, y_val=y_val + 1)
+    with pytest.raises(ValueError, match="go together"):
+        classifier().fit(X, y, y_val=y_val)
+
+
+def test_weights_of_classes_count_for_validation_images_too(sevens):
+    X, y, X_val, y_val = sevens
+    weights = {5: 1.0, 6: 1.0} | {label: 0.0 for label in np.unique(y) if label > 6}
+    fitted = classifier(class_weight=weights).fit(X, y, X_val=X_val, y_val=y_val)
+    counted = np.isin(y_val, (5, 6))
+    right = fitted.predict(X_val[counted]) == y_val[counted]
+    shown = fitted.history_["val_accuracy"][fitted.best_epoch_]
+    assert right.mean() == pytest.approx(shown)
 
 
 def test_weights_of_classes_and_images(sevens):

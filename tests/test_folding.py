@@ -19,13 +19,17 @@ def stirred(model):
     return model
 
 
+def whole(model):
+    return folded(model, foldable_norms(model), "float32")
+
+
 def norms_of(model):
     return [a for a in model.layers if isinstance(a, layers.BatchNormalization)]
 
 
 def agrees(model):
     batch = np.random.default_rng(1).uniform(-1, 1, (2, 12, 12, 3)).astype(np.float32)
-    got, expected = (np.asarray(m(batch, training=False)) for m in (folded(model), model))
+    got, expected = (np.asarray(m(batch, training=False)) for m in (whole(model), model))
     return relative_error(got, expected) < 1e-5
 
 
@@ -45,7 +49,7 @@ def test_batch_norm_becomes_part_of_the_convolution_below(convolution, use_bias,
     model = stirred(keras.Model(x.inputs[0], x.outputs[0]))
     before = model.get_weights()
     assert len(norms_of(model)) == 1
-    assert not norms_of(folded(model))
+    assert not norms_of(whole(model))
     assert agrees(model)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -63,7 +67,7 @@ def test_it_stays_where_something_else_sees_the_convolution():
     again = same(layers.Conv2D(3, 3)(same(layers.Conv2D(3, 3, padding="same")(sum_))))
     model = stirred(keras.Model(inputs, again))
     assert foldable_norms(model) == {}
-    assert len(norms_of(folded(model))) == 4
+    assert len(norms_of(whole(model))) == 4
     assert agrees(model)
 
 
@@ -93,3 +97,31 @@ def test_any_cuts_together_give_the_bits_that_each_gives_alone(name):
     for cut, rows in zip(cuts, together, strict=True):
         [alone] = network.rows(batch, [cut])
         np.testing.assert_array_equal(alone, rows)
+
+
+def test_what_is_folded_does_not_depend_on_the_cuts():
+    """A convolution that something above the cut sees as well is not folded into below."""
+    inputs = keras.Input((12, 12, 3))
+    seen = layers.Conv2D(3, 3, padding="same")(inputs)
+    normed = layers.BatchNormalization()(seen)
+    model = stirred(keras.Model(inputs, layers.Add()([normed, seen])))
+    network = load(spec(model, preprocessing=None))
+    names = [layer["name"] for layer in network.facts["layers"]]
+    cut, end = (
+        (names.index(normed._keras_history.operation.name), None),
+        (len(names) - 1, None),
+    )
+    batch = np.random.default_rng(0).uniform(-1, 1, (4, 12, 12, 3)).astype(np.float32)
+    [alone], (together, _) = network.rows(batch, [cut]), network.rows(batch, [cut, end])
+    np.testing.assert_array_equal(alone, together)
+
+
+def test_layers_within_layers_are_as_precise_as_asked():
+    inner = keras.Sequential([keras.Input((12, 12, 3)), layers.Conv2D(8, 3)])
+    model = stirred(keras.Sequential([keras.Input((12, 12, 3)), layers.Rescaling(0.5), inner]))
+    model = keras.Model(model.inputs[0], model.outputs[0])
+    batch = np.random.default_rng(0).uniform(-1, 1, (4, 12, 12, 3)).astype(np.float32)
+    exact, lean = (
+        np.asarray(m(batch), np.float32) for m in (model, folded(model, (), "bfloat16"))
+    )
+    assert 1e-4 < relative_error(lean, exact) < 1e-2

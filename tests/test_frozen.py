@@ -16,6 +16,7 @@ from sktransfer import (
     BackboneError,
     FineTunedConvNetClassifier,
     PretrainedFeatureTransformer,
+    _frozen,
 )
 from sktransfer._backbones import FAMILIES, weights_folder
 from sktransfer._fingerprint import fingerprint
@@ -166,6 +167,21 @@ def test_the_code_of_a_layer_of_the_users_own_counts():
 
     two, three = features(network(2), RGB), features(network(3), RGB)
     np.testing.assert_allclose(three, two * 1.5, rtol=1e-5)
+
+
+def test_the_code_of_a_layer_counts_where_a_file_names_it(tmp_path):
+    """Looked up without building the network, features of the old code would be found."""
+    path = tmp_path / "scaled.keras"
+    made = []
+    for factor in (2, 3):
+        code = f"class Scale(keras.layers.Layer):\n    def call(self, x): return x * {factor}"
+        exec(code, {"keras": keras, "__name__": "theirs"}, defined := {})
+        keras.saving.register_keras_serializable("theirs", "Scale")(defined["Scale"])
+        if factor == 2:
+            keras.Sequential([keras.Input((12, 12, 3)), defined["Scale"]()]).save(path)
+        _frozen._networks.clear()  # as in a new process
+        made.append(features(str(path), RGB))
+    np.testing.assert_allclose(made[1], made[0] * 1.5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64"])

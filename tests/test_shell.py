@@ -159,6 +159,8 @@ def test_a_reader_that_leaves_early_is_no_error(stored, folder):
         (["{folder}/six", "--backbone", "tiny"], "two or more sub-folders"),
         (["{folder}", "--backbone-params", "alpha"], "invalid"),
         (["{folder}", "--output", "missing/x.joblib"], "no folder for"),
+        (["{folder}", "--output", "{folder}"], "is a folder: name a file in it"),
+        (["{folder}", "--fine-tune", "--output", "x.png"], "the curves' name"),
     ],
 )
 def test_mistakes_get_a_short_message(folder, arguments, message):
