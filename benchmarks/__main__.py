@@ -38,8 +38,8 @@ benchmarks.extraction`, `benchmarks.wrappers`, `benchmarks.fine_tuning`.
 
 ## Growth
 
-The exponent p is that of a + b · size**p, fitted to the points; 1 is linear. `python -m pydoc
-benchmarks.growth` says what was done.
+The exponent p is that of a + b · size**p, by least squares of relative errors; 1 is linear.
+`python -m pydoc benchmarks.growth` says what was done.
 
 {growth}
 
@@ -56,6 +56,8 @@ def processor():
 
 
 def main(folder="docs", quick=False):
+    if not Path(folder).is_dir():
+        raise SystemExit(f"no folder {folder!r} to write the page into")
     started = time.perf_counter()
     print(HEADER)
     ratios = []

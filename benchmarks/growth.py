@@ -11,8 +11,8 @@ Prints, and draws into a file if one is named, seconds and peak memory against
   1,000 rows by their keys.
 
 Every point is measured in a process of its own, after its imports and a warm-up. The exponent
-p is that of a + b · size**p, fitted by least squares; 1 is linear. ``quick`` stops at a tenth
-of images and rows.
+p is that of a + b · size**p, by least squares of relative errors; 1 is linear. ``quick`` stops
+at a tenth of images and rows.
 """
 
 import subprocess
@@ -107,10 +107,15 @@ class Growth(NamedTuple):
 
     @property
     def exponent(self):
-        """p of a + b · x**p, as near as least squares come; 0 of what does not grow."""
+        """p of a + b · x**p, by least squares of relative errors; 0 of what does not grow."""
         x, y = self.x / self.x.max(), self.y / self.y.max()
         (_, b, p), _ = curve_fit(
-            lambda x, a, b, p: a + b * x**p, x, y, p0=(y.min(), 1, 1), bounds=(0, (1, 2, 3))
+            lambda x, a, b, p: a + b * x**p,
+            x,
+            y,
+            p0=(y.min(), 1, 1),
+            sigma=y,
+            bounds=(0, (1, 2, 3)),
         )
         return p if b > 0.01 else 0.0
 
