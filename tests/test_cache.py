@@ -128,14 +128,16 @@ def test_many_small_segments_are_merged(folder):
 
 def test_what_killed_writers_left_is_removed_once_it_is_old(folder):
     write(fresh(folder), [1])
-    old, new = folder / "old.tmp", folder / "new.tmp"
-    for path in (old, new):
+    old, new, theirs = (folder / f"{name}.tmp" for name in ("0" * 32, "1" * 32, "mine"))
+    for path in (old, new, theirs):
         path.touch()
     past = time.time() - 2 * STALE_SECONDS
-    os.utime(old, (past, past))
+    for path in (old, theirs):
+        os.utime(path, (past, past))
     fresh(folder).tidy()
     assert not old.exists()
     assert new.exists()
+    assert theirs.exists()
 
 
 def test_only_the_user_may_look_into_the_cache(folder):

@@ -240,6 +240,33 @@ def test_progress_and_scores_of_a_search_in_two_processes(sevens, capsys, monkey
     assert epochs.is_unique
 
 
+def test_progress_of_an_estimator_alone(sevens, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    X, y = sevens
+    transformer = PretrainedFeatureTransformer("tiny", input_range=(0, 16))
+    transformer.set_callbacks(ProgressBar()).fit_transform(X)
+    classifier(fine_tune_epochs=2).set_callbacks(ProgressBar()).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("  PretrainedFeatureTransformer - extract-f") for line in lines)
+    assert any(line.startswith("  FineTunedConvNetClassifier - stage-1") for line in lines)
+
+
+def test_images_are_extracted_under_their_candidates_and_folds(sevens, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    X, y = sevens
+    features = PretrainedFeatureTransformer("tiny", input_range=(0, 16), cache_dir=None)
+    pipeline = make_pipeline(features, LogisticRegression(max_iter=1000))
+    search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1]}, cv=2, n_jobs=2)
+    search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, y)
+    lines = [line.lstrip() for line in capsys.readouterr().out.splitlines()]
+    begins = "PretrainedFeatureTransformer - extract-f"
+    assert sum(line.startswith(begins) for line in lines) == 5
+    evaluations = [i for i, line in enumerate(lines) if "candidate-split-evaluation" in line]
+    assert len(evaluations) == 4  # and a last fit on all images
+    for first, last in zip(evaluations, [*evaluations[1:], len(lines)], strict=True):
+        assert any("extract-f" in line for line in lines[first:last])
+
+
 def test_callbacks_survive_pickling_and_cloning(sevens):
     X, y = sevens
     monitor = ScoringMonitor(scoring="accuracy")
