@@ -88,7 +88,7 @@ class PretrainedFeatureTransformer(
     precision : {"float32", "bfloat16"}, default="float32"
         Of the network's weights and arithmetic; features are float32 in any case. In
         bfloat16 they are less exact: by 0.6–0.7 % (relative L2 error) for VGG16 and
-        ResNet50, by 11 % for MobileNet. That pays only where the processor is faster in
+        ResNet50, by 12 % for MobileNet. That pays only where the processor is faster in
         bfloat16 than in float32, which not all are that know it (docs/benchmarks.md).
         Features of both kinds do not mix: fit and predict with one.
 
