@@ -21,7 +21,7 @@ import tempfile
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import curve_fit
+from scipy.optimize import least_squares
 
 PRELUDE = """
 import os, pathlib, sys, time
@@ -109,14 +109,12 @@ class Growth(NamedTuple):
     def exponent(self):
         """p of a + b · x**p, by least squares of relative errors; 0 of what does not grow."""
         x, y = self.x / self.x.max(), self.y / self.y.max()
-        (_, b, p), _ = curve_fit(
-            lambda x, a, b, p: a + b * x**p,
-            x,
-            y,
-            p0=(y.min(), 1, 1),
-            sigma=y,
-            bounds=(0, (1, 2, 3)),
+        fitted = least_squares(
+            lambda abp: (abp[0] + abp[1] * x ** abp[2]) / y - 1,
+            (y.min(), 1, 1),
+            bounds=(0, (1 + 1e-9, 2, 3)),
         )
+        _, b, p = fitted.x
         return p if b > 0.01 else 0.0
 
     def __str__(self):
