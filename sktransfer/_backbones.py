@@ -362,8 +362,9 @@ def weights_folder():
 
 def keras_backend():
     """The name of Keras' backend, without importing Keras where it is not."""
+    # Another thread may be importing Keras: then it is there, but not its configuration.
     config = getattr(sys.modules.get("keras"), "config", None)
-    if config is not None:  # as it is while another thread is importing Keras
+    if config is not None:
         return config.backend()
     if os.environ.get("KERAS_BACKEND"):
         return os.environ["KERAS_BACKEND"]

@@ -186,8 +186,7 @@ class Extractor:
             self._take(wanted, cuts, outs)
             if not wanted or not self._load_network():
                 break
-        kept = [cut for cut in cuts if cut in self._kept_cuts()]
-        keep = keep and self._keeps() and (not wanted or self._has_room(kept, wanted))
+        keep = keep and self._keeps() and (not wanted or self._has_room(cuts, wanted))
         readable = sum(row not in images.bad for row, _ in items)
         with _watched(watch, len(wanted), readable, "images") as advance:
             while wanted:
@@ -275,9 +274,10 @@ class Extractor:
     def _is_at(self, cuts, view):
         return all(self._key(cut, view) in self._shelf(cut, view).store for cut in cuts)
 
-    def _kept_cuts(self):
-        """All but the input: its rows are pixels, which are decoded as quickly as read."""
-        return [cut for cut, (position, _) in enumerate(self._positions) if position != 0]
+    def _kept_cuts(self, cuts=None):
+        """Of all cuts or some, those but the input: pixels are decoded as quickly as read."""
+        cuts = range(len(self._positions)) if cuts is None else cuts
+        return [cut for cut in cuts if self._positions[cut][0] != 0]
 
     def _missing(self, images, views, rows):
         """Digest and view → row, for each view that the cache lacks at some cut."""
@@ -311,7 +311,8 @@ class Extractor:
 
     def _has_room(self, cuts, views):
         """Whether rows of views at some cuts fit into the cache; a warning if they do not."""
-        stores = (self._shelf(cut, view).store for view in views for cut in cuts)
+        kept = self._kept_cuts(cuts)
+        stores = (self._shelf(cut, view).store for view in views for cut in kept)
         nbytes = sum(store.dtype.itemsize * math.prod(store.shape) for store in stores)
         room = self._cache.make_room(nbytes, self._since)
         if not room:
@@ -336,8 +337,7 @@ class Extractor:
         None instead of rows stands for an image that cannot be decoded. What other processes
         write in the meantime is left out.
         """
-        kept = [cut for cut in cuts if cut in self._kept_cuts()]
-        shelves = [shelf for cut in kept for shelf in self._shelves[cut]]
+        shelves = [shelf for cut in self._kept_cuts(cuts) for shelf in self._shelves[cut]]
         writers = {s: _Writer(s.store, self._give_up) for s in shelves} if keep else {}
         with (
             ExitStack() as stack,
