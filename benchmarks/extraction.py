@@ -3,8 +3,8 @@
 Prints ratios (the plain loop's time / ours), medians of interleaved rounds with their range:
 
 - cold, from an empty cache, against the loop of the tutorials: decode, preprocess,
-  `base.predict` on batches of 20; in bfloat16 as well where the CPU computes in it, but for
-  ``quick``;
+  `base.predict` on batches of 20; but for ``quick`` also by OpenVINO, where it is installed,
+  and in bfloat16, where the CPU computes in it;
 - one image, whose features are not known yet, against the same;
 - warm, each run in a new process after its imports, against reading the same files, hashing
   them and `numpy.load` of the same features;
@@ -15,6 +15,7 @@ Prints ratios (the plain loop's time / ours), medians of interleaved rounds with
 The environment variable ``SKTRANSFER_TEST_DATA`` names the folder of real data.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -124,19 +125,16 @@ def networks():
 
 
 def cold(paths, rounds, quick):
-    precisions = ["float32"]
-    if computes_in_bfloat16() and not quick:
-        precisions.append("bfloat16")
+    ways = {"float32": {}} if quick else ways_to_compute()
     for name, model, preprocess, parameters, n in networks():
         some = paths[: n // 4 if quick else n]
         size = parameters["input_size"]
         plain = timed(lambda m=model, p=preprocess, s=some, z=size: plain_loop(m, p, s, z))
         plain()
-        for precision in precisions:
-            settings = {**parameters, "precision": precision}
-            run = timed(lambda s=some, p=settings: ours(s, **p))
+        for way, settings in ways.items():
+            run = timed(lambda s=some, p=parameters | settings: ours(s, **p))
             run()
-            what = f"cold, {name}, {precision}, {len(some)} photographs"
+            what = f"cold, {name}, {way}, {len(some)} photographs"
             yield compare(what, LOOP, plain, run, rounds)
         one = paths[n : n + 1]
         yield compare(
@@ -148,10 +146,16 @@ def cold(paths, rounds, quick):
         )
 
 
-def computes_in_bfloat16():
+def ways_to_compute():
+    """Name → parameters, of those that this machine has."""
     from sktransfer._precision import CPU, has_bfloat16
 
-    return CPU.is_file() and has_bfloat16(CPU.read_text())
+    ways = {"float32": {}}
+    if importlib.util.find_spec("openvino"):
+        ways["float32 by OpenVINO"] = {"engine": "openvino"}
+    if CPU.is_file() and has_bfloat16(CPU.read_text()):
+        ways["bfloat16"] = {"precision": "bfloat16"}
+    return ways
 
 
 def keeping(paths, rounds):

@@ -47,6 +47,13 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         That of the frozen part, as in `PretrainedFeatureTransformer`; what is trained is
         trained in float32.
 
+    engine : {"keras", "openvino"}, default="keras"
+        What runs the frozen network. ``"openvino"`` needs the extra ``sktransfer[openvino]``,
+        takes some seconds more to begin, and is faster on some networks and processors
+        (docs/benchmarks.md). Features agree to a relative 1e-5; the cache keeps them apart. It
+        is heeded as it stands when the classifier predicts: what was fitted with one engine
+        can predict with the other.
+
     max_image_pixels : int, default=None
         As in `PretrainedFeatureTransformer`.
 
@@ -202,6 +209,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         "input_range": ["array-like"],
         "image_shape": ["array-like", None],
         "precision": [StrOptions({"float32", "bfloat16"})],
+        "engine": [StrOptions({"keras", "openvino"})],
         "max_image_pixels": [Interval(Integral, 1, None, closed="left"), None],
         "conv_filters": ["array-like"],
         "pooling": [StrOptions({"auto", "avg", "max"}), None],
@@ -239,6 +247,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         input_range=(0, 255),
         image_shape=None,
         precision="float32",
+        engine="keras",
         max_image_pixels=None,
         conv_filters=(),
         pooling="auto",
@@ -272,6 +281,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         self.input_range = input_range
         self.image_shape = image_shape
         self.precision = precision
+        self.engine = engine
         self.max_image_pixels = max_image_pixels
         self.conv_filters = conv_filters
         self.pooling = pooling
@@ -576,6 +586,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
             augmentation=ImageAugmentation() if augmentation == "default" else augmentation,
             max_image_pixels=self.max_image_pixels,
             cache_dir=self.cache_dir,
+            engine=self.engine,
             n_jobs=self.n_jobs,
         )
 

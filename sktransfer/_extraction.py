@@ -89,7 +89,7 @@ class Extractor:
     spec : BackboneSpec
     cuts : list of (layer, pooling)
     augmentation : ImageAugmentation or None
-    max_image_pixels, cache_dir, n_jobs
+    max_image_pixels, cache_dir, engine, n_jobs
         As in `PretrainedFeatureTransformer`.
 
     Attributes
@@ -108,6 +108,7 @@ class Extractor:
         cache_dir,
         augmentation=None,
         max_image_pixels=None,
+        engine="keras",
         n_jobs=None,
     ):
         self._spec, self._cuts, self._augmentation = spec, cuts, augmentation
@@ -115,7 +116,7 @@ class Extractor:
         self._cache = FeatureCache(cache_dir)
         self._gave_up = False  # keeping
         self._token = lru_cache(augmentation.token) if augmentation else None
-        self._n_jobs = n_jobs
+        self._engine, self._n_jobs = engine, n_jobs
         self._since = time.time()
         if self._cache.folder is not None and spec.preprocessing_token is None:
             raise ValueError(
@@ -242,7 +243,7 @@ class Extractor:
         ]
 
     def _open_shelf(self, position, shape, dtype):
-        namespace = namespace_of(self._spec, self.facts, *position, dtype)
+        namespace = namespace_of(self._spec, self.facts, *position, dtype, self._engine)
         salt = hashlib.sha256(json.dumps(namespace, sort_keys=True).encode())
         return _Shelf(salt, self._cache.store(namespace, shape, dtype))
 
@@ -432,7 +433,9 @@ class Extractor:
         if drawn:
             prepared = self._spec.preprocess(np.stack(pixels))
             positions = [self._positions[cut] for cut in cuts]
-            computed = self._network.rows(prepared, positions, self._spec.precision)
+            computed = self._network.rows(
+                prepared, positions, self._spec.precision, self._engine
+            )
             self._cache.count(hits=0, misses=len(drawn))
             for view, *rows in zip(drawn, *computed, strict=True):
                 yield (

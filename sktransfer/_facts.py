@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 
+from sktransfer import _openvino
 from sktransfer._backbones import FORMAT, keras_backend, nearest
 from sktransfer._decoding import RESIZE_FILTER, decoder
 from sktransfer._exceptions import BackboneError
@@ -87,7 +88,7 @@ def row_shape(facts, position, pooling):
     return tuple(shape if pooling is None else shape[-1:])
 
 
-def namespace_of(spec, facts, layer, pooling, dtype):
+def namespace_of(spec, facts, layer, pooling, dtype, engine):
     """All that changes a row, but for the image: in plain values."""
     token = spec.preprocessing_token
     return {
@@ -103,4 +104,5 @@ def namespace_of(spec, facts, layer, pooling, dtype):
         "precision": spec.precision,
         "kept_as": np.dtype(dtype).name,
         "backend": keras_backend(),
+        "engine": f"openvino {_openvino.version()}" if engine == "openvino" else engine,
     }

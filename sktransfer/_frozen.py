@@ -16,6 +16,7 @@ from collections import OrderedDict
 import keras
 import numpy as np
 
+from sktransfer import _openvino
 from sktransfer._backbones import TINY_WEIGHTS, PackedNetwork, weights_folder
 from sktransfer._description import describe, tensors_of
 from sktransfer._exceptions import BackboneError, ForkedProcessError
@@ -81,12 +82,12 @@ class FrozenNetwork:
 
     def __init__(self, model, fresh_names):
         self._model = model
-        self._functions = {}  # cuts and precision → function of a batch
+        self._functions = {}  # cuts, precision and engine → function of a batch
         self._folded_into = set(foldable_norms(model))
         self._tensors = tensors_of(model)
         self.facts = describe(model, self._tensors, fresh_names)
 
-    def rows(self, batch, cuts, precision="float32"):
+    def rows(self, batch, cuts, precision="float32", engine="keras"):
         """What the network makes of at most `BATCH` images, at some cuts.
 
         Parameters
@@ -95,6 +96,8 @@ class FrozenNetwork:
         cuts : list of (position of a layer, None or "avg" or "max")
         precision : {"float32", "bfloat16"}
             That of weights and arithmetic; rows are float32.
+        engine : {"keras", "openvino"}
+            What runs the network.
 
         Returns
         -------
@@ -106,7 +109,8 @@ class FrozenNetwork:
         _refuse_after_fork()
         with _lock:
             for group in self._passes(cuts):
-                computed |= zip(group, self._function(group, precision)(padded), strict=True)
+                run = self._function(group, precision, engine)
+                computed |= zip(group, run(padded), strict=True)
         return [computed[cut][: len(batch)].astype(np.float32, copy=False) for cut in cuts]
 
     def _passes(self, cuts):
@@ -122,17 +126,22 @@ class FrozenNetwork:
     def _is_folded_into(self, layer):
         return self._model.operations[layer].name in self._folded_into
 
-    def _function(self, cuts, precision):
+    def _function(self, cuts, precision, engine):
         """The network up to some cuts as a function of a batch."""
-        if (cuts, precision) not in self._functions:
+        key = cuts, precision, engine
+        if key not in self._functions:
             if precision == "bfloat16":
                 warn_if_slow_in_bfloat16()
             with plain_settings():
                 outputs = [self._tensor(*cut) for cut in cuts]
                 below = keras.Model(self._model.inputs, outputs)
-                model = folded(below, self._folded_into, precision)
-                self._functions[cuts, precision] = _freeze(model)
-        return self._functions[cuts, precision]
+                if engine == "openvino":  # which casts to its precision itself
+                    model = folded(below, self._folded_into, "float32")
+                    self._functions[key] = _openvino.compiled(model, BATCH, precision)
+                else:
+                    model = folded(below, self._folded_into, precision)
+                    self._functions[key] = _freeze(model)
+        return self._functions[key]
 
     def copy_above(self, layer):
         """A copy of what lies above a layer, to be trained.

@@ -20,7 +20,7 @@ from sktransfer._persistence import check_format, from_state, to_state
 from sktransfer._segments import write_durably
 
 # Where and how loudly to run is for who loads the model to say.
-NOT_SAVED = {"cache_dir", "n_jobs", "verbose", "keras_callbacks"}
+NOT_SAVED = {"cache_dir", "engine", "n_jobs", "verbose", "keras_callbacks"}
 REMEDIES = {
     "backbone": "save the network as a .keras file and set backbone to its path",
     "optimizer": "set it to keras.optimizers.serialize(optimizer)",
@@ -45,8 +45,8 @@ def save_classifier(classifier, path):
     Parameters
     ----------
     classifier : FineTunedConvNetClassifier
-        A fitted one. All parameters and attributes are saved but `cache_dir`, `n_jobs`,
-        `verbose` and `keras_callbacks`.
+        A fitted one. All parameters and attributes are saved but `cache_dir`, `engine`,
+        `n_jobs`, `verbose` and `keras_callbacks`.
     path : path
         Of the file, which is replaced if it is there. It is one of safetensors: arrays, and
         JSON as metadata.
@@ -119,7 +119,8 @@ def load_classifier(path):
     Returns
     -------
     classifier : FineTunedConvNetClassifier
-        Fitted. Its `cache_dir`, `n_jobs`, `verbose` and `keras_callbacks` are the defaults.
+        Fitted. Its `cache_dir`, `engine`, `n_jobs`, `verbose` and `keras_callbacks` are the
+        defaults.
 
     Raises
     ------

@@ -92,6 +92,11 @@ class PretrainedFeatureTransformer(
         bfloat16 than in float32, which not all are that know it (docs/benchmarks.md).
         Features of both kinds do not mix: fit and predict with one.
 
+    engine : {"keras", "openvino"}, default="keras"
+        What runs the frozen network. ``"openvino"`` needs the extra ``sktransfer[openvino]``,
+        takes some seconds more to begin, and is faster on some networks and processors
+        (docs/benchmarks.md). Features agree to a relative 1e-5; the cache keeps them apart.
+
     max_image_pixels : int, default=None
         Files with more pixels than this are refused before they are decoded: a small file
         can hold an image that fills the memory. None is Pillow's own limit,
@@ -175,6 +180,7 @@ class PretrainedFeatureTransformer(
         "input_range": ["array-like"],
         "image_shape": ["array-like", None],
         "precision": [StrOptions({"float32", "bfloat16"})],
+        "engine": [StrOptions({"keras", "openvino"})],
         "max_image_pixels": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "cache_dir": [str, os.PathLike, None],
         "on_error": [StrOptions({"raise", "nan"})],
@@ -195,6 +201,7 @@ class PretrainedFeatureTransformer(
         input_range=(0, 255),
         image_shape=None,
         precision="float32",
+        engine="keras",
         max_image_pixels=None,
         cache_dir="default",
         on_error="raise",
@@ -211,6 +218,7 @@ class PretrainedFeatureTransformer(
         self.input_range = input_range
         self.image_shape = image_shape
         self.precision = precision
+        self.engine = engine
         self.max_image_pixels = max_image_pixels
         self.cache_dir = cache_dir
         self.on_error = on_error
@@ -322,6 +330,7 @@ class PretrainedFeatureTransformer(
             [(layer, self.pooling) for layer in layers],
             max_image_pixels=self.max_image_pixels,
             cache_dir=self.cache_dir,
+            engine=self.engine,
             n_jobs=self.n_jobs,
         )
 

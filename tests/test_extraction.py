@@ -30,6 +30,7 @@ SETTINGS = {
     "preprocessing": st.sampled_from(["backbone", "rescale", None]),
     "input_range": st.sampled_from([(0, 255), [0.0, 255.0], (0, 256)]),
     "precision": st.sampled_from(["float32", "bfloat16"]),
+    "engine": st.sampled_from(["keras", "openvino"]),
     "view": st.integers(0, 2),
     "augmentation": st.builds(
         ImageAugmentation,
@@ -58,7 +59,7 @@ def key_under(parameters, folder):
     """The key of a view of an image, as an estimator with those parameters makes it."""
     settings = dict(parameters)
     cut, view = (settings.pop("layer"), settings.pop("pooling")), settings.pop("view")
-    names = ("augmentation", "n_jobs", "max_image_pixels")
+    names = ("augmentation", "engine", "n_jobs", "max_image_pixels")
     how = {name: settings.pop(name) for name in names}
     spec = BackboneSpec("tiny", params={}, **settings)
     extractor = Extractor(spec, [cut], cache_dir=folder, **how)

@@ -1,0 +1,115 @@
+import os
+import pickle
+import site
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sktransfer import BackboneError, FineTunedConvNetClassifier, PretrainedFeatureTransformer
+
+TINY = {"backbone": "tiny", "input_range": (0, 16)}
+
+
+def features(X, **parameters):
+    return PretrainedFeatureTransformer(**parameters).fit_transform(X)
+
+
+def relative(error, exact):
+    return np.linalg.norm(error) / np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("pooling", [None, "avg", "max"])
+@pytest.mark.parametrize("layer", ["block2_conv1", ["block1_pool", "block3_pool"]])
+def test_features_are_those_of_keras(digits, layer, pooling):
+    how = {**TINY, "layer": layer, "pooling": pooling}
+    exact, ours = (
+        features(digits[0][:10], **how),
+        features(digits[0][:10], **how, engine="openvino"),
+    )
+    assert ours.dtype == np.float32
+    assert relative(ours - exact, exact) < 1e-5
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet", "efficientnet_b0"])
+def test_of_deep_networks_as_well(backbone, photographs):
+    how = {"backbone": backbone, "weights": None, "input_size": (64, 64)}
+    exact = features(photographs[0][::400], **how)
+    ours = features(photographs[0][::400], **how, engine="openvino")
+    assert relative(ours - exact, exact) < 1e-5
+
+
+def test_bits_do_not_depend_on_the_company_and_are_looked_up(digits, tmp_path):
+    X = digits[0][:20]
+    how = {**TINY, "engine": "openvino", "cache_dir": tmp_path}
+    together = features(X, **how)
+    np.testing.assert_array_equal(features(X[::-1], **how), together[::-1])
+    for i in range(5):
+        alone = features(X[i : i + 1], **{**how, "cache_dir": None})
+        np.testing.assert_array_equal(alone[0], together[i])
+
+
+def test_the_cache_keeps_engines_apart(digits, tmp_path):
+    X = digits[0][:10]
+    theirs = PretrainedFeatureTransformer(**TINY, cache_dir=tmp_path)
+    ours = PretrainedFeatureTransformer(**TINY, cache_dir=tmp_path, engine="openvino")
+    for transformer, misses in ((theirs, 10), (ours, 20), (ours, 20), (theirs, 20)):
+        transformer.fit_transform(X)
+        assert transformer.cache_info().misses == misses
+
+
+def test_in_bfloat16(digits):
+    exact = features(digits[0][:20], **TINY)
+    lean = features(digits[0][:20], **TINY, engine="openvino", precision="bfloat16")
+    assert relative(lean - exact, exact) < 0.01
+
+
+def test_a_classifier_predicts_with_either_engine(digits):
+    X, y = digits[0][:100], digits[1][:100] % 2
+    how = {"fine_tune_epochs": 1, "early_stopping": False, "random_state": 0}
+    fitted = FineTunedConvNetClassifier(**TINY, **how, engine="openvino").fit(X, y)
+    logits = fitted.decision_function(X)
+    stored = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(stored.decision_function(X), logits)
+    other = stored.set_params(engine="keras").decision_function(X)
+    np.testing.assert_allclose(other, logits, rtol=1e-4, atol=1e-4)
+    plain = FineTunedConvNetClassifier(**TINY, **how).fit(X, y).decision_function(X)
+    np.testing.assert_allclose(logits, plain, rtol=1e-2, atol=1e-2)
+
+
+def test_where_it_is_not_installed_an_error_names_the_extra(tmp_path):
+    for folder in site.getsitepackages():
+        for name in os.listdir(folder):
+            if not name.startswith("openvino") and not (tmp_path / name).exists():
+                (tmp_path / name).symlink_to(os.path.join(folder, name))
+    code = (
+        "import numpy as np, sktransfer;"
+        "sktransfer.PretrainedFeatureTransformer('tiny', engine='openvino', cache_dir=None)"
+        ".fit(np.zeros((3, 8, 8)))"
+    )
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([ours, str(tmp_path)])},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: engine='openvino' needs OpenVINO")
+    assert "pip install 'sktransfer[openvino]'" in last
+
+
+def test_a_network_it_cannot_take_is_refused_by_name(digits):
+    import keras
+
+    class Own(keras.layers.Layer):
+        def call(self, x):
+            return x + keras.ops.linalg.svd(x, compute_uv=False)[:, :, None]
+
+    network = keras.Sequential([keras.Input((8, 8, 3)), Own()])
+    how = {"backbone": network, "preprocessing": "rescale", "cache_dir": None}
+    assert features(digits[0][:2], **how).shape == (2, 192)
+    with pytest.raises(BackboneError, match=r"(?s)which engine='keras' runs: .*Svd"):
+        features(digits[0][:2], **how, engine="openvino")
