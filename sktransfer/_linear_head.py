@@ -10,6 +10,7 @@ from sklearn import get_config
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # of `head_C`, when it is chosen …
 FOLDS = 5  # … by so many folds …
@@ -67,13 +68,15 @@ class LinearHead:
         rows = _in_fewest_coordinates(self._rows[0])
         splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
         losses = np.empty((len(STRENGTHS), len(rows)))
-        for train, test in splitter.split(rows, self._y):
-            model = _regression(warm_start=True)
-            for i, C in enumerate(STRENGTHS):
-                model.set_params(C=C)
-                model.fit(rows[train], self._y[train], sample_weight=self._weights[train])
-                logits = model.decision_function(rows[test]).reshape(len(test), -1)
-                losses[i, test] = log_loss(logits, self._y[test])
+        # In steps as small as these, threads of BLAS wait for one another: ten times as long.
+        with threadpool_limits(1, user_api="blas"):
+            for train, test in splitter.split(rows, self._y):
+                model = _regression(warm_start=True)
+                for i, C in enumerate(STRENGTHS):
+                    model.set_params(C=C)
+                    model.fit(rows[train], self._y[train], sample_weight=self._weights[train])
+                    logits = model.decision_function(rows[test]).reshape(len(test), -1)
+                    losses[i, test] = log_loss(logits, self._y[test])
         excess = (losses - losses[np.argmin(losses @ self._weights)]) * self._weights
         good = excess.mean(axis=1) <= 2 * excess.std(axis=1) / np.sqrt(len(rows))
         return STRENGTHS[good.argmax()]
