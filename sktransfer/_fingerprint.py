@@ -16,8 +16,8 @@ def fingerprint(model):
     positions = {o.name: f"layer {i}" for i, o in enumerate(model.operations)}
     config = _anonymous({**model.get_config(), "name": None}, positions)
     result = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for operation in model.operations:
-        for cls in _foreign_classes(operation):
+    for part in _parts(model):
+        for cls in _foreign_classes(part):
             functions = (vars(cls)[name] for name in sorted(vars(cls)))
             codes = (f.__code__ for f in functions if hasattr(f, "__code__"))
             result.update(b"".join(map(marshal.dumps, codes)))
@@ -29,13 +29,17 @@ def fingerprint(model):
 
 def holds_foreign_code(model):
     """Whether some layer is not Keras' own: a file says its name, and not what it does."""
-    operations = (*model.operations, *model._flatten_layers())
-    return not all(type(o).__module__.startswith("keras.") for o in operations)
+    return not all(type(part).__module__.startswith("keras.") for part in _parts(model))
 
 
-def _foreign_classes(operation):
+def _parts(model):
+    """Operations and layers, those within layers as well."""
+    return (*model.operations, *model._flatten_layers())
+
+
+def _foreign_classes(part):
     own = ("keras.", "builtins")
-    return (c for c in type(operation).__mro__ if not c.__module__.startswith(own))
+    return (c for c in type(part).__mro__ if not c.__module__.startswith(own))
 
 
 def _anonymous(config, positions):

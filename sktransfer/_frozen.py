@@ -29,6 +29,7 @@ from sktransfer._precision import warn_if_slow_in_bfloat16
 # (MobileNet, MobileNetV2, ResNet50, InceptionV3, Xception, VGG16) and quickest for one image.
 BATCH = 4
 MAX_NETWORKS = 4
+MAX_FUNCTIONS = 3  # of a network: TensorFlow needs seven times the weights for each
 
 _lock = threading.RLock()
 _settings_lock = threading.RLock()  # of Keras' settings, which all threads share
@@ -82,7 +83,7 @@ class FrozenNetwork:
 
     def __init__(self, model, fresh_names):
         self._model = model
-        self._functions = {}  # cuts, precision and engine → function of a batch
+        self._functions = OrderedDict()  # cuts, precision, engine → function of a batch
         self._folded_into = set(foldable_norms(model))
         self._tensors = tensors_of(model)
         self.facts = describe(model, self._tensors, fresh_names)
@@ -108,9 +109,12 @@ class FrozenNetwork:
         computed = {}
         _refuse_after_fork()
         with _lock:
-            for group in self._passes(cuts):
+            groups = self._passes(cuts)
+            for group in groups:
                 run = self._function(group, precision, engine)
                 computed |= zip(group, run(padded), strict=True)
+            while len(self._functions) > max(MAX_FUNCTIONS, len(groups)):
+                self._functions.popitem(last=False)
         return [computed[cut][: len(batch)].astype(np.float32, copy=False) for cut in cuts]
 
     def _passes(self, cuts):
@@ -141,6 +145,7 @@ class FrozenNetwork:
                 else:
                     model = folded(below, self._folded_into, precision)
                     self._functions[key] = _freeze(model)
+        self._functions.move_to_end(key)
         return self._functions[key]
 
     def copy_above(self, layer):

@@ -20,7 +20,7 @@ from sktransfer import (
 )
 from sktransfer._backbones import FAMILIES, weights_folder
 from sktransfer._fingerprint import fingerprint
-from sktransfer._frozen import BATCH, load
+from sktransfer._frozen import BATCH, MAX_FUNCTIONS, load
 
 
 def small_network(seed=0, size=(12, 12)):
@@ -53,6 +53,16 @@ def test_what_comes_along_in_a_batch_changes_no_bit(name):
     for i in range(BATCH):
         [alone] = network.rows(batch[i : i + 1], cut)
         np.testing.assert_array_equal(alone[0], together[i])
+
+
+def test_cuts_by_the_dozen_are_neither_confused_nor_hoarded():
+    network = load(spec(weights=None, input_size=(32, 32)))
+    batch = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    cuts = range(1, network.facts["output"] + 1)
+    first = [network.rows(batch, [(cut, None)])[0] for cut in cuts]
+    for cut, rows in zip(cuts, first, strict=True):
+        np.testing.assert_array_equal(network.rows(batch, [(cut, None)])[0], rows)
+    assert len(network._functions) <= MAX_FUNCTIONS
 
 
 def test_random_weights_are_the_same_every_time():
@@ -95,6 +105,22 @@ def test_the_fingerprint_follows_weights_and_architecture_but_not_names():
     assert fingerprint(model) == fingerprint(small_network())
     assert fingerprint(model) != fingerprint(small_network(seed=1))
     assert fingerprint(model) != fingerprint(small_network(size=(13, 13)))
+
+
+def test_the_fingerprint_follows_code_of_layers_within_layers():
+    class Doubling(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    def network():
+        inside = keras.Sequential([keras.Input((12, 12, 3)), Doubling(name="own")], name="two")
+        inputs = keras.Input((12, 12, 3))
+        return keras.Model(inputs, inside(inputs))
+
+    doubled = fingerprint(network())
+    assert fingerprint(network()) == doubled
+    Doubling.call = lambda self, x: 3 * x
+    assert fingerprint(network()) != doubled
 
 
 def features(model, X, **parameters):
