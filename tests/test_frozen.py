@@ -113,7 +113,8 @@ def test_the_fingerprint_follows_code_of_layers_within_layers():
             return 2 * x
 
     def network():
-        inside = keras.Sequential([keras.Input((12, 12, 3)), Doubling(name="own")], name="two")
+        first = keras.Input((12, 12, 3), name="first")
+        inside = keras.Sequential([first, Doubling(name="own")])
         inputs = keras.Input((12, 12, 3))
         return keras.Model(inputs, inside(inputs))
 
