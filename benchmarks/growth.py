@@ -168,6 +168,7 @@ def draw(growths, path):
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatter
 
     sizes = list(dict.fromkeys(growth.against for growth in growths))
     figure, axes = plt.subplots(
@@ -184,7 +185,9 @@ def draw(growths, path):
             axis.legend(fontsize="small")
             axis.grid(alpha=0.3)
         column[0].set_yscale("log")
-        column[1].set_ylim(0)
+        for which in ("major", "minor"):
+            getattr(column[0].yaxis, f"set_{which}_formatter")(LogFormatter())
+        column[1].set_ylim(0, 1.3 * max(g.y.max() for g in growths if g.unit == "MB"))
         column[1].set_xlabel(f"number of {size}")
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("peak memory, MB")
