@@ -31,10 +31,8 @@ from sktransfer._facts import (
     position_of,
     row_shape,
 )
+from sktransfer._writer import Writer, rounded
 
-FLUSH_SECONDS = 1.0  # work that a killed process loses
-FLUSH_BYTES = 32 << 20
-FLUSH_SHARE = 0.05  # of what is left: what another process repeats, not knowing it done
 LOOK_AHEAD = 4  # batches that are being decoded while one is computed
 DECODED_IMAGES = 32  # held for their further views
 
@@ -339,7 +337,7 @@ class Extractor:
         write in the meantime is left out.
         """
         shelves = [shelf for cut in self._kept_cuts(cuts) for shelf in self._shelves[cut]]
-        writers = {s: _Writer(s.store, self._give_up) for s in shelves} if keep else {}
+        writers = {s: Writer(s.store, self._give_up) for s in shelves} if keep else {}
         with (
             ExitStack() as stack,
             self._decoders() as pool,
@@ -449,7 +447,7 @@ class Extractor:
     def _shelve(self, cut, view, row, writers):
         """Hand a row to its writer, if any; return it as it is kept."""
         shelf = self._shelf(cut, view)
-        row = _rounded(row, shelf.store.dtype)
+        row = rounded(row, shelf.store.dtype)
         if shelf in writers and not self._gave_up:
             key = self._key(cut, view)
             if key not in shelf.store:  # where another cut of the view was missing
@@ -462,49 +460,6 @@ class _Shelf(NamedTuple):
 
     salt: object  # the hash that each key begins with
     store: RowStore
-
-
-class _Writer:
-    """Gathers computed rows, and hands them to the store before they are too many to lose."""
-
-    def __init__(self, store, give_up):
-        self._store, self._give_up = store, give_up
-        self._forget()
-
-    def add(self, key, row):
-        self._keys.append(key)
-        self._rows.append(row)
-        self._nbytes += row.nbytes
-
-    def flush_if_due(self, left):
-        """Write the rows if they are old, large, or many beside what others may repeat."""
-        late = time.monotonic() - self._since > FLUSH_SECONDS
-        if late or self._nbytes > FLUSH_BYTES or len(self._keys) > FLUSH_SHARE * left:
-            self._flush()
-
-    def close(self):
-        self._flush()
-        self._store.tidy()
-
-    def _flush(self):
-        if self._keys:
-            try:
-                self._store.write(self._keys, np.stack(self._rows))
-            except OSError as error:
-                self._give_up(f"{error.strerror} ({self._store.folder})")
-        self._forget()
-
-    def _forget(self):
-        self._keys, self._rows, self._nbytes = [], [], 0
-        self._since = time.monotonic()
-
-
-def _rounded(row, dtype):
-    """A row as a type that may be narrower; what exceeds its range becomes its end."""
-    if row.dtype == dtype:
-        return row
-    range_ = np.finfo(dtype)
-    return np.clip(row, range_.min, range_.max).astype(dtype)
 
 
 def _watched(watch, n_missing, n_wanted, unit):

@@ -30,8 +30,8 @@ from sktransfer import (
     FineTunedConvNetClassifier,
     ForkedProcessError,
     PretrainedFeatureTransformer,
-    _extraction,
     _facts,
+    _writer,
     clear_cache,
 )
 from sktransfer._cache import _own_files
@@ -84,7 +84,7 @@ def note(job, cache_dir):
 
 def begin(connection):
     faulthandler.dump_traceback_later(240, exit=True)  # it hangs, and this is where
-    _extraction.FLUSH_SECONDS = 0.05  # a short run with as many writes as a long one
+    _writer.FLUSH_SECONDS = 0.05  # a short run with as many writes as a long one
     connection.send("started")
 
 
@@ -246,7 +246,7 @@ def test_a_read_only_folder_is_read_and_not_written(filled, undisturbed):
 
 @pytest.mark.filterwarnings("ignore::sktransfer.CacheWarning")  # writing to what is not there
 def test_a_folder_removed_again_and_again_changes_no_result(cache, monkeypatch):
-    monkeypatch.setattr(_extraction, "FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr(_writer, "FLUSH_SECONDS", 0.001)
     expected = extract(None)
     stop = threading.Event()
 
@@ -269,7 +269,7 @@ def test_a_folder_removed_again_and_again_changes_no_result(cache, monkeypatch):
 @pytest.fixture
 def filled(tmp_path, monkeypatch):
     """A copy of a cache, as this process has not seen it yet, with one segment; features."""
-    monkeypatch.setattr(_extraction, "FLUSH_SECONDS", 1000)
+    monkeypatch.setattr(_writer, "FLUSH_SECONDS", 1000)
     expected = extract(tmp_path / "original")
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
     [segment] = (tmp_path / "copy").rglob(f"*{SUFFIX}")

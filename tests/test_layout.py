@@ -69,7 +69,7 @@ MAY_IMPORT = {
     "_suffix": {"_facts", "_frozen"},
     "_persistence": {"_backbones", "_exceptions", "_frozen"},
     "_unfreezing": {"_backbones", "_exceptions"},
-    "_extraction": {"_cache", "_decoding", "_exceptions", "_facts"},
+    "_extraction": {"_cache", "_decoding", "_exceptions", "_facts", "_writer"},
     "_facts": {"_backbones", "_decoding", "_exceptions", "_frozen", "_openvino"},
     "_frozen": {
         "_backbones",
@@ -98,6 +98,7 @@ MAY_IMPORT = {
     "_progress": set(),
     "_segments": set(),
     "_summary": set(),
+    "_writer": set(),
 }
 
 KERAS_LIVES_IN = {
