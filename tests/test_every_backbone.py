@@ -100,17 +100,19 @@ def test_it_computes_what_plain_keras_computes(backbone):
     rng = np.random.default_rng(0)
     batch = rng.uniform(0, 255, (3, *network.facts["input_size"], 3)).astype(np.float32)
     batch = spec(backbone.name).preprocess(batch)
-    output = network.facts["output"]
-    some = [*range(0, output, output // 6 + 1), output]
+    layers, output = network.facts["layers"], network.facts["output"]
+    folded = [i for i in range(len(layers)) if network._is_folded_into(i)]
+    some = [i for i in range(len(layers)) if i not in folded]
+    some += folded[:: len(folded) // 2 + 1]  # few, since each takes a pass of its own
     tensors = [plain.operations[i].output for i in some]
     expected = keras.Model(plain.input, tensors).predict(batch, verbose=0)
-    rows = network.rows(batch, [(i, None) for i in some])
+    cuts = [*((i, None) for i in some), (output, "avg")]
+    *rows, pooled = network.rows(batch, cuts)
     for i, got, wanted in zip(some, rows, expected, strict=True):
-        layer = network.facts["layers"][i]
-        assert list(got.shape[1:]) == layer["shape"] == list(wanted.shape[1:])
-        assert relative_error(got, wanted) < 1e-5, layer["name"]
-    [pooled] = network.rows(batch, [(output, "avg")])
-    assert relative_error(pooled, expected[-1].mean(axis=(1, 2))) < 1e-5
+        assert list(got.shape[1:]) == layers[i]["shape"] == list(wanted.shape[1:])
+        assert relative_error(got, wanted) < 1e-5, layers[i]["name"]
+    last = expected[some.index(output)]
+    assert relative_error(pooled, last.mean(axis=(1, 2))) < 1e-5
 
 
 def relative_error(got, expected):
@@ -162,23 +164,30 @@ class ChangedLayers(keras.callbacks.Callback):
         )
 
 
-@each_backbone(slow=ARCHITECTURES.keys() - QUICK_TO_TRAIN)
-def test_each_stage_trains_what_summary_says_and_the_fit_is_stored(backbone):
+def fine_tuned(backbone, unfreeze, **parameters):
+    """A classifier fitted to noise, every stage of it kept, and that noise."""
     size = backbone.network.facts["input_size"]
     X = np.random.default_rng(1).uniform(0, 255, (8, *size, 3)).astype(np.float32)
-    ChangedLayers.noted.clear()
     classifier = FineTunedConvNetClassifier(
         backbone.name,
         **backbone.parameters,
-        unfreeze=(0, 1, 3, ARCHITECTURES[backbone.name], 0.5, "all"),
+        **parameters,
+        unfreeze=unfreeze,
         augmentation=None,
         head_C=0.1,
         fine_tune_epochs=2,
         fine_tune_learning_rate=1e-2,
         early_stopping=False,
         random_state=0,
-        keras_callbacks=[ChangedLayers()],
-    ).fit(X, np.arange(8) % 2)
+    )
+    return classifier.fit(X, np.arange(8) % 2), X
+
+
+@each_backbone(slow=ARCHITECTURES.keys() - QUICK_TO_TRAIN)
+def test_each_stage_trains_what_summary_says_and_the_fit_is_stored(backbone):
+    ChangedLayers.noted.clear()
+    unfreeze = (0, 1, 3, ARCHITECTURES[backbone.name], 0.5, "all")
+    classifier, X = fine_tuned(backbone, unfreeze, keras_callbacks=[ChangedLayers()])
     operations = _frozen.load(spec(backbone.name, **backbone.parameters))._model.operations
     layers = classifier.summary().layers[:-1]
     for stage, changed in enumerate(ChangedLayers.noted, 1):
@@ -190,3 +199,23 @@ def test_each_stage_trains_what_summary_says_and_the_fit_is_stored(backbone):
     stored = pickle.dumps(classifier)
     _frozen._networks.clear()  # what is loaded stands on its own
     np.testing.assert_array_equal(pickle.loads(stored).decision_function(X), logits)
+
+
+@each_backbone(slow=ARCHITECTURES.keys() - QUICK_TO_TRAIN)
+def test_a_fitted_network_is_the_original_but_for_what_was_trained(backbone):
+    """To the bit: so is what lies below the cut, and every BatchNorm."""
+    classifier, _ = fine_tuned(backbone, ARCHITECTURES[backbone.name])
+    layers = classifier.summary().layers[:-1]
+    operations = classifier.model_.operations[: len(layers)]
+    for layer, now, then in zip(layers, operations, backbone.plain.operations, strict=True):
+        assert weights_equal(now, then) == ("trained" not in layer.stages), layer.name
+    frozen = _frozen.load(spec(backbone.name, **backbone.parameters))._model
+    assert weights_equal(frozen, backbone.plain)
+
+
+def weights_equal(part, other):
+    """To the bit; what has no weights is equal."""
+    if not hasattr(part, "get_weights"):
+        return not hasattr(other, "get_weights")
+    pairs = zip(part.get_weights(), other.get_weights(), strict=True)
+    return all(np.array_equal(*pair) for pair in pairs)
