@@ -64,12 +64,12 @@ def _column_of_images(X):
     if issparse(X) or len(getattr(X, "shape", ())) > 2:
         return None
     array = X if isinstance(X, np.ndarray) else np.asarray(X)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
     if array.dtype.kind == "f" and array.ndim == 1 and np.isnan(array).all():
         return list(array) or None  # missing values and nothing else
     if array.dtype.kind not in "OUST":
         return None
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
     if array.ndim == 1 and len(array):
         return list(array)
     _refuse_several_columns(array)

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from conftest import without_root
 from PIL import Image, ImageFile
@@ -69,8 +71,8 @@ def on_white(pixels):
     return np.where(SHOWN[:, :, None], pixels, np.uint8(255))
 
 
-def sideways(orientation):
-    """PIXELS as a camera stores them that was held in one of the eight ways."""
+def sideways(orientation, pixels, file_format, **options):
+    """A scene as a camera stores it that was held in one of the eight ways."""
     transpositions = {
         1: None,
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -81,15 +83,17 @@ def sideways(orientation):
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }
-    way, image, exif = transpositions[orientation], Image.fromarray(PIXELS), Image.Exif()
+    way, image, exif = transpositions[orientation], Image.fromarray(pixels), Image.Exif()
     exif[0x0112] = orientation
-    return encoded(image if way is None else image.transpose(way), exif=exif)
+    stored = image if way is None else image.transpose(way)
+    return encoded(stored, file_format, exif=exif, **options)
 
 
 ALPHA = np.where(SHOWN, 255, 0).astype(np.uint8)
 BILEVEL = np.where(GREY > 127, 255, 0).astype(np.uint8)
 SIXTEEN_BITS = np.full((20, 30), 40_000, np.uint16)
 INDEXED = Image.fromarray(PIXELS).quantize(16)
+BLOCKS = np.kron(GREY[:2, :3], np.ones((8, 8), np.uint8))  # which JPEG keeps to the bit
 
 # Name of a file → its content, and the 8-bit pixels that are meant.
 GOOD = {
@@ -130,7 +134,11 @@ GOOD = {
     ),
     "one pixel.png": (encoded(PIXELS[:1, :1]), PIXELS[:1, :1]),
     "many pixels.png": (encoded(np.tile(PIXELS, (4, 4, 1))), np.tile(PIXELS, (4, 4, 1))),
-    **{f"sideways {i}.png": (sideways(i), PIXELS) for i in range(1, 9)},
+    **{f"sideways {i}.png": (sideways(i, PIXELS, "PNG"), PIXELS) for i in range(1, 9)},
+    **{
+        f"sideways {i}.jpg": (sideways(i, BLOCKS, "JPEG", quality=100), three(BLOCKS))
+        for i in range(1, 9)
+    },
 }
 
 
@@ -326,6 +334,35 @@ def test_classifiers_refuse_rows_of_nan():
         by_pixels.predict(rows)
 
 
+MISSING = [None, float("nan"), pd.NA]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        lambda values: pd.DataFrame({"path": pd.Series(values, dtype=object)}),
+        lambda values: pd.DataFrame({"path": pd.Series(values, dtype="string")}),
+        lambda values: pl.DataFrame({"path": [None if pd.isna(v) else v for v in values]}),
+    ],
+    ids=["objects", "strings", "polars"],
+)
+@pytest.mark.parametrize("n_paths", [0, 3])
+def test_missing_values_in_a_column_of_paths_are_named_by_row(tmp_path, column, n_paths):
+    paths = [str(tmp_path / f"{i}.png") for i in range(4)]
+    for path, pixels in zip(paths, IMAGES, strict=False):
+        Image.fromarray(pixels).save(path)
+    X, y = column([*paths[:n_paths], *MISSING]), LABELS[: n_paths + 3]
+    uses = (
+        transformer().fit_transform,
+        classifier().fit(column(paths), LABELS[:4]).predict,
+        lambda X: classifier().fit(X, y),
+    )
+    for use in uses:
+        with pytest.raises(InvalidImagesError, match="is a missing value") as caught:
+            use(X)
+        assert [row.row for row in caught.value.rows] == [n_paths + i for i in range(3)]
+
+
 def test_dark_floats_are_suspicious_however_they_are_passed(fitted):
     X = list(IMAGES / 255.0)
     uses = (
@@ -341,8 +378,17 @@ def test_dark_floats_are_suspicious_however_they_are_passed(fitted):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         transformer().transform([*X, np.stack([PIXELS / 2.0])[0]])  # not all of it is dark
-    with pytest.raises(InvalidImagesError, match=r"row 0: .*outside input_range=\(0, 1\)"):
-        transformer(input_range=(0, 1)).transform(list(IMAGES / 1.0))
+
+
+def test_bright_floats_are_refused_where_0_to_1_is_meant():
+    darker = transformer(input_range=(0, 1))
+    fine = classifier(input_range=(0, 1), cache_dir=None).fit(IMAGES / 255.0, LABELS)
+    for use in (darker.fit_transform, fine.predict, lambda X: clone(fine).fit(X, LABELS)):
+        for form in (IMAGES / 1.0, list(IMAGES / 1.0), IMAGES):
+            with pytest.raises(
+                InvalidImagesError, match=r"row 11: .*outside input_range=\(0, 1\)"
+            ):
+                use(form)
 
 
 def test_an_image_edited_in_place_is_predicted_anew(tmp_path, fitted):
@@ -373,19 +419,26 @@ def test_the_limit_of_pixels_changes_no_key_and_can_be_raised():
     assert transformer().cache_info().misses == before
 
 
-def test_a_file_without_permission_is_named(tmp_path):
-    path = tmp_path / "secret.png"
+def test_a_file_without_permission_is_named_everywhere(tmp_path, fitted):
+    """In a child without root's rights, whom no permission would stop."""
+    path, model = tmp_path / "secret.png", tmp_path / "model.joblib"
     path.write_bytes(encoded(PIXELS))
     path.chmod(0)
+    joblib.dump(fitted, model)
     code = """
 import sys
+import joblib
 from sktransfer import InvalidImagesError, PretrainedFeatureTransformer
-try:
-    PretrainedFeatureTransformer("tiny", cache_dir=None).transform([sys.argv[1]])
-except InvalidImagesError as error:
-    print(error)
+X, fitted = [sys.argv[1]] * 2, joblib.load(sys.argv[2])
+transformer = PretrainedFeatureTransformer("tiny", cache_dir=None)
+for use in (transformer.transform, fitted.predict, lambda X: fitted.fit(X, [0, 1])):
+    try:
+        use(X)
+    except InvalidImagesError as error:
+        print(error)
 """
-    result = subprocess.run(
-        without_root([sys.executable, "-c", code, str(path)]), capture_output=True, text=True
-    )
-    assert f"row 0: {path} may not be read (permission denied)" in result.stdout, result.stderr
+    command = without_root([sys.executable, "-c", code, str(path), str(model)])
+    result = subprocess.run(command, capture_output=True, text=True)
+    for row in range(2):
+        line = f"row {row}: {path} may not be read (permission denied)"
+        assert result.stdout.count(line) == 3, result.stderr
