@@ -74,10 +74,17 @@ class FeatureCache:
     cache_dir : path, "default" or None
         ``"default"`` is what the environment variable ``SKTRANSFER_CACHE`` names, or the
         user's cache folder. None keeps nothing.
+
+    Attributes
+    ----------
+    folder : Path or None
+    homeless : bool
+        Whether nothing is kept because the user has no home folder.
     """
 
     def __init__(self, cache_dir):
         self.folder = _resolve(cache_dir)
+        self.homeless = self.folder is None and cache_dir is not None
         self.max_bytes = _max_bytes()
 
     def store(self, namespace, shape, dtype=np.float32):
@@ -342,10 +349,18 @@ def _resolve(cache_dir):
     if not os.fspath(cache_dir):
         raise ValueError("cache_dir='' names no folder")
     if cache_dir == "default":
-        from platformdirs import user_cache_path
+        cache_dir = os.environ.get("SKTRANSFER_CACHE") or _users_folder()
+    return cache_dir and Path(cache_dir).expanduser().absolute()
 
-        cache_dir = os.environ.get("SKTRANSFER_CACHE") or user_cache_path("sktransfer")
-    return Path(cache_dir).expanduser().absolute()
+
+def _users_folder():
+    """The folder for this user's caches of this package, or None without a home."""
+    from platformdirs import user_cache_path
+
+    try:
+        return user_cache_path("sktransfer").expanduser()
+    except RuntimeError:  # a user without a name, as in containers, and HOME is not set
+        return None
 
 
 def _max_bytes():

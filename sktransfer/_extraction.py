@@ -320,7 +320,9 @@ class Extractor:
         return room
 
     def _keeps(self):
-        """Whether what is computed can go to the cache."""
+        """Whether what is computed can go to the cache; a warning if it has no place."""
+        if self._cache.homeless:
+            self._give_up("this user has no home folder; SKTRANSFER_CACHE may name another")
         return self._cache.folder is not None and not self._gave_up
 
     def _give_up(self, reason):

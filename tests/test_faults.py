@@ -13,23 +13,27 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 import uuid
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from joblib import parallel_config
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import cross_val_predict, cross_val_score
 
 from sktransfer import (
     CacheWarning,
     FineTunedConvNetClassifier,
     ForkedProcessError,
     PretrainedFeatureTransformer,
+    _backbones,
     _facts,
     _writer,
     clear_cache,
@@ -182,6 +186,33 @@ def test_interrupted_at_any_moment_the_session_goes_on(job, rounds, undisturbed,
         assert (made, caught) == (expected, [])
 
 
+def predict_until_interrupted(connection, rounds):
+    """Predict without an end, and after each Ctrl-C say whether predictions are the same."""
+    begin(connection)
+    fitted = classifier(None).fit(IMAGES[:64], LABELS[:64])
+    expected = fitted.decision_function(IMAGES[:100])
+    for _ in range(rounds):
+        with contextlib.suppress(KeyboardInterrupt):
+            connection.send("predicting")
+            while True:
+                fitted.predict(IMAGES[:100])
+        connection.send(np.array_equal(fitted.decision_function(IMAGES[:100]), expected))
+
+
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_interrupted_predictions_are_the_same_afterwards(rounds):
+    process, receiver = start(predict_until_interrupted, rounds)
+    rng = np.random.default_rng()
+    for _ in range(rounds):
+        assert receiver.recv() == "predicting"
+        time.sleep(rng.uniform(0, 0.2))
+        os.kill(process.pid, signal.SIGINT)
+        assert receiver.poll(100), "it hangs"
+        assert receiver.recv() is True
+    process.join(60)
+    assert process.exitcode == 0
+
+
 def test_four_processes_fill_one_cache_at_once(undisturbed, tmp_path):
     running = [start(run_once, extract, tmp_path) for _ in range(4)]
     results = [finish(*process) for process in running]
@@ -204,19 +235,32 @@ def test_a_full_disk_costs_a_warning_a_call(job, calls, undisturbed, tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def run_without_home(connection, job):
+def run_without_home(connection, job, uid):
     begin(connection)
+    note(job, None)  # and so import all that an ordinary user may not be allowed to read
     os.environ["HOME"] = "/proc/nobody"  # where not even root can make a folder
     for name in ("SKTRANSFER_CACHE", "XDG_CACHE_HOME"):
         os.environ.pop(name, None)
+    if uid is not None:
+        del os.environ["HOME"]
+        os.setuid(uid)
     connection.send(note(job, "default"))
 
 
-def test_without_a_home_nothing_is_kept(undisturbed):
-    made, _, [message] = finish(*start(run_without_home, extract))
-    assert made == undisturbed[extract][0]
-    assert "not kept in the cache" in message
-    assert "/proc/nobody" in message
+NAMELESS = 123_456_789  # a user of whom the system knows no home, as containers have them
+ONLY_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+
+
+@pytest.mark.parametrize(
+    ("uid", "said"),
+    [(None, "/proc/nobody"), pytest.param(NAMELESS, "no home folder", marks=ONLY_ROOT)],
+)
+@pytest.mark.parametrize(("job", "calls"), [(extract, 1), (train, 2)])
+def test_without_a_home_nothing_is_kept(uid, said, job, calls, undisturbed):
+    made, _, caught = finish(*start(run_without_home, job, uid))
+    assert made == undisturbed[job][0]
+    assert len(caught) == calls
+    assert all("not kept in the cache" in message and said in message for message in caught)
 
 
 def run_without_rights(connection, job, cache_dir):
@@ -264,6 +308,54 @@ def test_a_folder_removed_again_and_again_changes_no_result(cache, monkeypatch):
         stop.set()
         remover.join()
     np.testing.assert_array_equal(extract("default"), expected)
+
+
+def test_a_folder_removed_again_and_again_changes_no_training(undisturbed, tmp_path):
+    folder, removed = tmp_path / "cache", 0
+    process, receiver = start(run_once, train, folder)
+    while not receiver.poll(0.001):
+        removed += folder.exists()
+        shutil.rmtree(folder, ignore_errors=True)
+    made, _, caught = finish(process, receiver)
+    assert made == undisturbed[train][0]
+    assert all("not kept in the cache" in message for message in caught)
+    assert removed
+
+
+def write_weights(path, seed):
+    """A file of weights for the small network; all such files have one size and one date."""
+    from sktransfer._tiny import build
+
+    model, rng = build((32, 32, 3)), np.random.default_rng(seed)
+    model.set_weights([rng.random(weight.shape) / 10 for weight in model.weights])
+    model.save_weights(path)
+    os.utime(path, (1, 1))
+    return path
+
+
+def extract_by(weights, cache_dir):
+    return transformer(cache_dir, weights=weights).fit_transform(IMAGES[:40])
+
+
+def test_weights_replaced_under_their_name_make_their_own_features(tmp_path):
+    path, cache = tmp_path / "mine.weights.h5", tmp_path / "cache"
+    job = partial(extract_by, path)
+
+    def replace(seed):
+        new = write_weights(tmp_path / "new.weights.h5", seed)
+        made, *_ = note(partial(extract_by, new), None)
+        new.replace(path)
+        return made, path.stat().st_size
+
+    first = replace(seed=0)
+    assert note(job, cache)[:2] == (first[0], 40)
+    assert finish(*start(run_once, job, cache))[:2] == (first[0], 0)
+    second = replace(seed=1)
+    assert second[0] != first[0]
+    assert second[1] == first[1]
+    assert finish(*start(run_once, job, cache))[:2] == (second[0], 40)
+    assert note(job, cache)[:2] == (second[0], 0)
+    assert replace(seed=2)[0] == note(job, cache)[0] != second[0]
 
 
 @pytest.fixture
@@ -338,13 +430,32 @@ def test_foreign_things_in_the_cache_do_no_harm(filled):
 
 def test_what_a_later_version_keeps_is_left_alone(cache, monkeypatch):
     with monkeypatch.context() as later:
-        later.setattr(_facts, "FORMAT", 99)
+        later.setattr(_backbones, "FORMAT", 99)  # of what is known of networks …
+        later.setattr(_facts, "FORMAT", 99)  # … and of rows
         extract("default")
-    theirs = set(_own_files(cache))
+    theirs = {path: path.read_bytes() for path in _own_files(cache)}
     before = transformer().cache_info().misses
     np.testing.assert_array_equal(extract("default"), extract(None))
     assert transformer().cache_info().misses == before + len(IMAGES)
-    assert theirs < set(_own_files(cache))
+    assert len(list((cache / "networks").iterdir())) == 2
+    assert theirs == {path: path.read_bytes() for path in theirs}
+
+
+def test_what_a_later_version_keeps_is_not_served_under_our_names(filled, monkeypatch):
+    segment, expected = filled
+    cache = segment.parents[2]
+    [manifest] = (cache / "networks").iterdir()
+    ours = manifest.read_bytes()
+    with monkeypatch.context() as later:
+        later.setattr(_facts, "FORMAT", 99)
+        extract(cache)
+    [theirs] = set(cache.glob(f"rows/*/*{SUFFIX}")) - {segment}
+    theirs.replace(segment)
+    manifest.write_text('{"format": 99, "facts": {"layers": 3}}')
+    misses = transformer(cache).cache_info().misses
+    np.testing.assert_array_equal(extract(cache), expected)
+    assert transformer(cache).cache_info().misses == misses + len(IMAGES)
+    assert manifest.read_bytes() == ours
 
 
 def test_threads_give_the_same_scores():
@@ -352,6 +463,42 @@ def test_threads_give_the_same_scores():
     with parallel_config("threading", n_jobs=2):
         scores = cross_val_score(classifier(), IMAGES[:80], LABELS[:80], cv=2)
     np.testing.assert_array_equal(scores, expected)
+
+
+THREADS = """
+import hashlib, sys
+from concurrent.futures import ThreadPoolExecutor
+from test_faults import extract, train
+assert "keras" not in sys.modules
+with ThreadPoolExecutor(2) as pool:
+    for made in pool.map(lambda job: job(None), (extract, train)):
+        print(hashlib.sha256(made.tobytes()).hexdigest())
+"""
+
+
+def test_two_threads_that_import_keras_at_once_are_right(undisturbed):
+    result = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    )
+    expected = [undisturbed[job][0] for job in (extract, train)]
+    assert result.stdout.split() == expected, result.stderr
+
+
+def test_processes_of_joblib_give_the_same_bits(tmp_path):
+    def logits(n_jobs):
+        return cross_val_predict(
+            classifier(tmp_path / f"n_jobs={n_jobs}"),  # so that neither finds what others did
+            IMAGES[:80],
+            LABELS[:80],
+            cv=2,
+            method="decision_function",
+            n_jobs=n_jobs,
+        )
+
+    np.testing.assert_array_equal(logits(2), logits(None))
 
 
 def score_in_forks(connection, cache_dir):
