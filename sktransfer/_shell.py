@@ -172,11 +172,17 @@ def _fine_tune(options):
         network, pipeline = DIGITS, _digits_pipeline()
         size = {"train_size": TRAINED_ON}
     _print_counts(y)
-    X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0, **size)
+    features = pipeline[0].fit_transform(X)  # of all: bad images show before any training
+    X, X_test, rows, rows_test, y, y_test = train_test_split(
+        X, features, y, stratify=y, random_state=0, **size
+    )
     classifier = FineTunedConvNetClassifier(**network, random_state=0, verbose=1)
     print(f"\naccuracy on {len(y_test)} held-out images, after training on {len(y)}:")
-    for name, model in {"frozen features": pipeline, "fine-tuned": classifier}.items():
-        score = model.fit(X, y).score(X_test, y_test)
+    for name, model, train, test in (
+        ("frozen features", pipeline[1:], rows, rows_test),
+        ("fine-tuned", classifier, X, X_test),
+    ):
+        score = model.fit(train, y).score(test, y_test)
         print(f"  {name:20}  {score:.4f}", flush=True)
     stages = dict(zip(*map(classifier.history_.get, ("stage", "kept")), strict=True))
     words = {True: "kept", False: "rolled back"}
@@ -205,7 +211,8 @@ def _predict(options):
     try:
         model = joblib.load(options.model)
     except Exception as error:  # a file can hold anything
-        raise ValueError(f"{options.model!r} cannot be loaded: {error}") from error
+        reason = str(error) or type(error).__name__  # an empty file's has no text
+        raise ValueError(f"{options.model!r} cannot be loaded: {reason}") from error
     if not hasattr(model, "predict_proba"):
         raise ValueError(
             f"{options.model!r} holds a {type(model).__name__}, which has no predict_proba"

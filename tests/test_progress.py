@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sktransfer import FineTunedConvNetClassifier
+from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
 from sktransfer._progress import images_bar, progress_bar
 
 CODE = """
@@ -25,12 +25,30 @@ FineTunedConvNetClassifier(
 ).fit(X, y[:60]).predict(X)
 """
 COMMAND = [sys.executable, "-c", CODE]
+TERMINAL = {"TERM": "xterm", "COLUMNS": "100"}
+TENSORFLOWS = r"WARNING: All log messages before absl|[IWE]\d{4} "  # when it is imported
 
 
 def lines_of(text):
     """The lines about this package's work, without TensorFlow's and without time and bar."""
     lines = [line.rstrip() for line in text.splitlines() if "━" in line]
     return [re.sub(r"\s*[━╸╺]+\s*|\s+\S+$", "|", line) for line in lines]
+
+
+def seen_on(terminal, until=None):
+    """What a terminal is sent up to a pattern, or until its other end is closed."""
+    seen = b""
+    while until is None or not re.search(until, without_controls(seen)):
+        try:
+            seen += os.read(terminal, 65536)
+        except OSError:  # the other end was closed
+            assert until is None, seen
+            break
+    return seen
+
+
+def without_controls(seen):
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", seen.decode(errors="replace"))
 
 
 def test_a_file_gets_one_plain_line_for_each_bar(tmp_path):
@@ -56,45 +74,52 @@ def test_a_file_gets_one_plain_line_for_each_bar(tmp_path):
 
 def test_a_terminal_sees_it_grow_and_gets_its_cursor_back():
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen(
-        [*COMMAND, "1"], stdout=subprocess.PIPE, stderr=theirs, env=environment
+        [*COMMAND, "1"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, **TERMINAL},
     ) as process:
         os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                seen += os.read(ours, 65536)
-            except OSError:  # the other end was closed
-                break
+        seen = seen_on(ours)
         assert process.stdout.read() == b""
     os.close(ours)
     assert process.returncode == 0
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") > 0
-    text = seen.decode()
-    assert "60/60 images, 20 cached" in text
+    text = without_controls(seen)
+    assert re.search(r"Features ━+ 60/60 images, 20 cached, [\d,.]+/s \d\d:\d\d", text)
     assert "epoch 1/2" in text
+    assert re.search(r"Stage 1 ━+ epoch 2/2, loss [\d.e-]+ \d\d:\d\d", text)
 
 
 def test_nothing_unless_asked_for(capfd, digits):
     X, y = digits
+    PretrainedFeatureTransformer("tiny", input_range=(0, 16)).fit_transform(X[:60])
     FineTunedConvNetClassifier(
         "tiny", input_range=(0, 16), augmentation=None, hidden_units=(8,), head_epochs=1
     ).fit(X[:60], y[:60]).predict(X[:60])
-    assert capfd.readouterr() == ("", "")
+    printed = "".join(capfd.readouterr()).splitlines()
+    assert not [line for line in printed if not re.match(TENSORFLOWS, line)]
 
 
-def test_rate_and_time_left_leave_out_what_is_cached(capsys):
-    started = time.monotonic()
-    with images_bar(1, "Features", 4, n_found=1_000_000) as advance:
-        for _ in range(4):
-            time.sleep(0.05)
-            advance()
-    elapsed = time.monotonic() - started
-    text = capsys.readouterr().err
-    assert "1,000,004/1,000,004 images, 1,000,000 cached, " in text
-    rate = float(re.search(r"([\d.]+)/s", text)[1])
-    assert 3 / elapsed < rate < 20
+def test_rate_and_time_left_leave_out_what_is_cached(monkeypatch):
+    for name, value in TERMINAL.items():
+        monkeypatch.setenv(name, value)
+    ours, theirs = pty.openpty()
+    with open(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        started = time.monotonic()
+        with images_bar(1, "Features", 1000, n_found=1_000_000) as advance:
+            for _ in range(5):
+                time.sleep(0.1)
+                advance(2)
+        per_image = (time.monotonic() - started) / 10
+    text = without_controls(seen_on(ours))
+    os.close(ours)
+    pattern = r"1,000,008/1,001,000 images, 1,000,000 cached, ([\d.]+)/s (\d+):(\d+)"
+    rate, minutes, seconds = map(float, re.search(pattern, text).groups())
+    assert 0.5 < rate * per_image < 2
+    assert 0.5 < (60 * minutes + seconds) / (992 * per_image) < 2
 
 
 def test_a_bar_ends_with_what_it_watches(capsys):

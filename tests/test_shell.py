@@ -1,7 +1,9 @@
 import csv
 import json
 import os
+import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +11,16 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from conftest import without_root
 from PIL import Image
+from test_progress import TERMINAL, seen_on, without_controls
 
 from sktransfer import FineTunedConvNetClassifier
 from sktransfer.__main__ import main
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "sktransfer", *map(str, arguments)]
+def run(*arguments, started_as=list):
+    command = started_as([sys.executable, "-m", "sktransfer", *map(str, arguments)])
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
@@ -61,6 +65,7 @@ def test_fine_tuning_is_compared_and_saved_with_its_curves(folder, tmp_path):
         assert 0.5 < float(line.split()[-1]) <= 1
     assert "\nstage 1: " in result.stdout
     assert "Fold 3/3, stage 1" in result.stderr
+    assert "\x1b" not in result.stdout + result.stderr  # neither is a terminal
     classifier = joblib.load(output)
     assert isinstance(classifier, FineTunedConvNetClassifier)
     assert classifier.verbose == 0
@@ -144,38 +149,99 @@ def test_a_reader_that_leaves_early_is_no_error(stored, folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["missing-folder"], "no folder 'missing-folder'"),
-        (["missing-folder", "--fine-tune"], "no folder 'missing-folder'"),
-        (["{folder}/empty", "--fine-tune"], "two or more sub-folders"),
-        (["predict", "missing.joblib", "x.png"], "no file 'missing.joblib'"),
-        (["predict", "{folder}/page.html", "x.png"], "cannot be loaded: "),
+        (["missing-folder"], 2, "no folder 'missing-folder'"),
+        (["missing-folder", "--fine-tune"], 2, "no folder 'missing-folder'"),
+        (["{folder}/empty", "--fine-tune"], 1, "two or more sub-folders"),
+        (["predict", "missing.joblib", "x.png"], 1, "no file 'missing.joblib'"),
+        (["predict", "{folder}/page.html", "x.png"], 1, "cannot be loaded: "),
+        (["predict", "{folder}/nothing", "x.png"], 1, "cannot be loaded: EOFError"),
         (
             ["predict", "{folder}/list.joblib", "x.png"],
+            1,
             "holds a list, which has no predict_pr",
         ),
-        (["{folder}", "--backbone", "vgg61"], "nearest: "),
-        (["{folder}/six", "--backbone", "tiny"], "two or more sub-folders"),
-        (["{folder}", "--backbone-params", "alpha"], "invalid"),
-        (["{folder}", "--output", "missing/x.joblib"], "no folder for"),
-        (["{folder}", "--output", "{folder}"], "is a folder: name a file in it"),
-        (["{folder}", "--fine-tune", "--output", "x.png"], "the curves' name"),
+        (["{folder}", "--backbone", "vgg61"], 1, "nearest: "),
+        (["{folder}/six", "--backbone", "tiny"], 1, "two or more sub-folders"),
+        (["{folder}", "--backbone-params", "alpha"], 2, "invalid"),
+        (["{folder}", "--output", "missing/x.joblib"], 2, "no folder for"),
+        (["{folder}", "--output", "{folder}"], 2, "is a folder: name a file in it"),
+        (["{folder}", "--fine-tune", "--output", "x.png"], 2, "the curves' name"),
     ],
 )
-def test_mistakes_get_a_short_message(folder, arguments, message):
+def test_mistakes_get_a_short_message(folder, arguments, code, message):
     (folder / "page.html").write_text("<html>")
+    (folder / "nothing").write_bytes(b"")
     joblib.dump([1, 2], folder / "list.joblib")
     (folder / "empty").mkdir()
     result = run(*(argument.format(folder=folder) for argument in arguments))
-    assert result.returncode != 0
-    assert message in result.stderr
+    assert result.returncode == code
+    assert message in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
 
 
-def test_bad_images_are_listed(folder):
-    (folder / "six" / "page.jpg").write_text("<html>")
-    result = run(folder, "--backbone", "tiny")
+@pytest.mark.parametrize("job", [[], ["--fine-tune"]])
+def test_bad_images_are_listed(job, folder, tmp_path):
+    page, empty = folder / "six" / "page.jpg", folder / "seven" / "empty.png"
+    locked = next(folder.glob("six/*.png"))
+    page.write_text("<html>")
+    empty.write_bytes(b"")
+    locked.chmod(0)
+    output = tmp_path / "model.joblib"
+    arguments = [folder, "--backbone", "tiny", "--output", output, *job]
+    result = run(*arguments, started_as=without_root)
     assert result.returncode == 1
-    assert "page.jpg is an HTML page" in result.stderr
+    assert "sktransfer: 3 rows of X cannot be used" in result.stderr
+    for problem in (f"{page} is an HTML", f"{empty} is empty", f"{locked} may not be read"):
+        assert problem in result.stderr
     assert "Traceback" not in result.stderr
+    assert not output.exists()
+
+
+@pytest.fixture
+def pets(photographs, tmp_path):
+    """A folder of 200 photographs, which take seconds to be extracted."""
+    for path, label in zip(*photographs, strict=True):
+        (tmp_path / "pets" / label).mkdir(parents=True, exist_ok=True)
+        if len(os.listdir(tmp_path / "pets" / label)) < 100:
+            (tmp_path / "pets" / label / Path(path).name).symlink_to(path)
+    return tmp_path / "pets"
+
+
+def test_an_interrupt_while_photographs_are_extracted(pets, tmp_path):
+    output = tmp_path / "pets.joblib"
+    network = ["--backbone", "mobilenet", "--backbone-params", '{"alpha": 0.75}']
+    command = [sys.executable, "-m", "sktransfer", pets, *network, "--fine-tune"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*command, "--output", output],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, **TERMINAL},
+    ) as process:
+        os.close(theirs)
+        seen_on(ours, until=r"Features .* [1-9]\d*/200 images, 0 cached, [\d.]+/s \d\d:\d\d")
+        process.send_signal(signal.SIGINT)
+        shown = without_controls(seen_on(ours))
+        assert process.stdout.read() == b"images: 100 cats, 100 dogs\n"
+    os.close(ours)
+    assert process.returncode == 130
+    assert shown.splitlines()[-1] == "sktransfer: interrupted"
+    assert "Traceback" not in shown
+    assert not output.exists()
+
+
+def test_an_interrupt_while_images_are_classified(stored, folder):
+    files = [str(path) for path in folder.glob("*/*.png")] * 50
+    command = [sys.executable, "-m", "sktransfer", "predict", stored, *files]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "sktransfer: interrupted"
+    assert "Traceback" not in error
+    assert rest.count("\n") < len(files) - 1
