@@ -43,6 +43,17 @@ def test_documents_link_to_files_that_exist():
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
+def test_each_table_of_networks_names_all_of_them():
+    import re
+
+    from sktransfer._backbones import FAMILIES
+
+    tables = (ROOT / "docs" / "backbones.md").read_text().split("\n## ")[1:]
+    for table in tables:
+        assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(FAMILIES)
+    assert len(tables) == 2
+
+
 def test_every_fitted_attribute_is_documented_and_every_documented_one_exists():
     import re
 

@@ -1,6 +1,7 @@
 """What scikit-learn's callbacks see of a fit."""
 
 import pickle
+import re
 import subprocess
 import sys
 from itertools import groupby
@@ -217,6 +218,22 @@ def test_progress_of_a_pipeline(sevens, capsys):
     clone(pipeline[0]).set_params(cache_dir=None).set_callbacks(recorder).fit_transform(X[:7])
     assert recorder.outline() == ["7 × extract-features/images", "extract-features", ""]
     assert recorder.given[""][0] is not None
+
+
+def test_progress_of_a_pipeline_that_ends_with_the_classifier(sevens, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    X, y = sevens
+    pipeline = make_pipeline("passthrough", classifier(fine_tune_epochs=2))
+    pipeline.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, y)
+    lines = [re.split(" *━+ *", line) for line in capsys.readouterr().out.splitlines()]
+    assert [name for name, _ in lines] == [
+        "Pipeline - fit",
+        "  Pipeline - fit-final-estimator | FineTunedConvNetClassifier - fit #1",
+        "    FineTunedConvNetClassifier - extract-features #0",
+        "    FineTunedConvNetClassifier - stage-0 #1",
+        "    FineTunedConvNetClassifier - stage-1 #2",
+    ]
+    assert all(done.startswith("100% ") for _, done in lines)
 
 
 def test_progress_and_scores_of_a_search_in_two_processes(sevens, capsys, monkeypatch):
