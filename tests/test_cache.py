@@ -231,8 +231,9 @@ def test_manifests_are_kept_and_checked(tmp_path):
     [path] = (tmp_path / "networks").iterdir()
     path.write_text(path.read_text().replace('"x"', '"y"'))
     assert cache.read_manifest({"a": 1}) is None
-    path.write_text("[]")
-    assert cache.read_manifest({"a": 1}) is None
+    for other_form in ("[]", '{"format": 99, "facts": {"layers": ["x"]}}'):
+        path.write_text(other_form)
+        assert cache.read_manifest({"a": 1}) is None
 
 
 def test_the_default_folder_is_the_environments(cache, tmp_path, monkeypatch):

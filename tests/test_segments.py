@@ -2,7 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from sktransfer._segments import InvalidSegmentError, Segment, write_segment
 
@@ -96,6 +96,24 @@ def test_rows_of_another_shape_or_kind_are_refused(tmp_path):
     for shape, dtype in (((3, 2), DTYPE), ((6,), DTYPE), (SHAPE, np.dtype(np.uint32))):
         with pytest.raises(InvalidSegmentError):
             Segment(path, shape, dtype)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keys": np.zeros((4, 64), np.uint8)},
+        {"checksums": np.zeros(4, np.uint64)},
+        {"rows": np.zeros((4, *SHAPE), np.float16)},
+        {"rows": None, "columns": np.zeros((*SHAPE, 4), np.float32)},
+    ],
+    ids=["longer keys", "longer checksums", "half precision", "columns"],
+)
+def test_segments_of_another_form_are_refused(tmp_path, change):
+    path, _, _ = written(tmp_path)
+    tensors = {name: t for name, t in (load_file(path) | change).items() if t is not None}
+    save_file(tensors, path, {"format": "99"})
+    with pytest.raises(InvalidSegmentError):
+        Segment(path, SHAPE, DTYPE)
 
 
 @pytest.mark.parametrize(
