@@ -33,13 +33,15 @@ ARCHITECTURES = {
     "xception": "block13",
 }
 SMALLEST = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}  # 32 pixels else
-SLOW = {  # to build, most of them; VGG19 is VGG16's like
+SLOW = {  # to build, most of them; VGG19 is VGG16's like, ResNet50V2 ResNet50's
     "convnext_tiny",
     "densenet121",
+    "efficientnet_b0",
     "efficientnet_v2_b0",
     "inception_resnet_v2",
     "inception_v3",
     "nasnet_mobile",
+    "resnet50_v2",
     "vgg19",
     "xception",
 }
