@@ -7,11 +7,12 @@ images).
 
 import math
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+
+from sktransfer._threads import Workers
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Batches:
     def read(self, order, view):
         """The batches of one view of the images, in an order of positions."""
         first, *others = np.split(order, range(self._size, self.n_images, self._size))
-        with ThreadPoolExecutor(1, "sktransfer-read") as reader:
+        with Workers(1, "sktransfer-read") as reader:
             coming = reader.submit(self._read, first, view)
             for chosen in others:
                 batch, coming = coming.result(), reader.submit(self._read, chosen, view)

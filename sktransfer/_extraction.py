@@ -11,7 +11,6 @@ import math
 import time
 import warnings
 from collections import defaultdict, deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from functools import lru_cache
 from typing import NamedTuple
@@ -31,6 +30,7 @@ from sktransfer._facts import (
     position_of,
     row_shape,
 )
+from sktransfer._threads import Workers
 from sktransfer._writer import Writer, rounded
 
 LOOK_AHEAD = 4  # batches that are being decoded while one is computed
@@ -342,17 +342,17 @@ class Extractor:
         writers = {s: Writer(s.store, self._give_up) for s in shelves} if keep else {}
         with (
             ExitStack() as stack,
-            self._decoders() as pool,
+            self._decoders() as decoders,
         ):
             for writer in writers.values():
                 stack.callback(writer.close)
-            for batch, left, jobs in self._draw_ahead(pool, images, missing, cuts):
+            for batch, left, jobs in self._draw_ahead(decoders, images, missing, cuts):
                 yield from self._finish(images, batch, jobs, cuts, writers)
                 for writer in writers.values():
                     writer.flush_if_due(left)
 
     def _decoders(self):
-        return ThreadPoolExecutor(effective_n_jobs(self._n_jobs), "sktransfer-decode")
+        return Workers(effective_n_jobs(self._n_jobs), "sktransfer-decode")
 
     def _try_to_decode(self, images, rows):
         """Note which rows only decoding shows to be no images."""
@@ -363,16 +363,17 @@ class Extractor:
             except UnreadableImageError as error:
                 return str(error)
 
-        with self._decoders() as pool:
-            problems = zip(rows, pool.map(problem, rows), strict=True)
+        with self._decoders() as decoders:
+            jobs = [decoders.submit(problem, row) for row in rows]
+            problems = ((row, job.result()) for row, job in zip(rows, jobs, strict=True))
             images.bad.update((row, found) for row, found in problems if found)
 
-    def _draw_ahead(self, pool, images, missing, cuts):
+    def _draw_ahead(self, decoders, images, missing, cuts):
         """As `_batches`, with the jobs that draw the views, begun some batches before."""
         decode = lru_cache(DECODED_IMAGES)(lambda row: self._decode(images.sources[row]))
         begun = deque()
         for batch, left in self._batches(missing, cuts):
-            jobs = [pool.submit(self._draw, decode, missing[view], view) for view in batch]
+            jobs = [decoders.submit(self._draw, decode, missing[view], view) for view in batch]
             begun.append((batch, left, jobs))
             if len(begun) > LOOK_AHEAD:
                 yield begun.popleft()

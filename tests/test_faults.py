@@ -7,6 +7,7 @@ so that starting one takes a moment.
 import contextlib
 import faulthandler
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -192,7 +193,8 @@ def predict_until_interrupted(connection, rounds):
     fitted = classifier(None).fit(IMAGES[:64], LABELS[:64])
     expected = fitted.decision_function(IMAGES[:100])
     for _ in range(rounds):
-        with contextlib.suppress(KeyboardInterrupt):
+        # One in a thousand meets TensorFlow's C code, which makes a SystemError of it.
+        with contextlib.suppress(KeyboardInterrupt, SystemError):
             connection.send("predicting")
             while True:
                 fitted.predict(IMAGES[:100])
@@ -207,7 +209,7 @@ def test_interrupted_predictions_are_the_same_afterwards(rounds):
         assert receiver.recv() == "predicting"
         time.sleep(rng.uniform(0, 0.2))
         os.kill(process.pid, signal.SIGINT)
-        assert receiver.poll(100), "it hangs"
+        assert receiver.poll(60), "it hangs"
         assert receiver.recv() is True
     process.join(60)
     assert process.exitcode == 0
@@ -237,7 +239,8 @@ def test_a_full_disk_costs_a_warning_a_call(job, calls, undisturbed, tmp_path):
 
 def run_without_home(connection, job, uid):
     begin(connection)
-    note(job, None)  # and so import all that an ordinary user may not be allowed to read
+    note(job, None)  # and so import all that an ordinary user may not be allowed to read …
+    importlib.import_module("platformdirs")  # … and what finds the default folder
     os.environ["HOME"] = "/proc/nobody"  # where not even root can make a folder
     for name in ("SKTRANSFER_CACHE", "XDG_CACHE_HOME"):
         os.environ.pop(name, None)

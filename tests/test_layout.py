@@ -69,7 +69,14 @@ MAY_IMPORT = {
     "_suffix": {"_facts", "_frozen"},
     "_persistence": {"_backbones", "_exceptions", "_frozen"},
     "_unfreezing": {"_backbones", "_exceptions"},
-    "_extraction": {"_cache", "_decoding", "_exceptions", "_facts", "_writer"},
+    "_extraction": {
+        "_cache",
+        "_decoding",
+        "_exceptions",
+        "_facts",
+        "_threads",
+        "_writer",
+    },
     "_facts": {"_backbones", "_decoding", "_exceptions", "_frozen", "_openvino"},
     "_frozen": {
         "_backbones",
@@ -88,7 +95,7 @@ MAY_IMPORT = {
     "_augmentation": set(),
     "_decoding": set(),
     "_display": set(),
-    "_epochs": set(),
+    "_epochs": {"_threads"},
     "_exceptions": set(),
     "_fingerprint": set(),
     "_folding": set(),
@@ -98,6 +105,7 @@ MAY_IMPORT = {
     "_progress": set(),
     "_segments": set(),
     "_summary": set(),
+    "_threads": set(),
     "_writer": set(),
 }
 
