@@ -90,6 +90,7 @@ def note(job, cache_dir):
 def begin(connection):
     faulthandler.dump_traceback_later(240, exit=True)  # it hangs, and this is where
     _writer.FLUSH_SECONDS = 0.05  # a short run with as many writes as a long one
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
     connection.send("started")
 
 
