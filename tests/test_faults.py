@@ -46,6 +46,8 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tensorflow", "hypothesis", "sktransfer._training"])
 IMAGES = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
 LABELS = np.arange(len(IMAGES)) % 2
+# What Ctrl-C raises: one in some hundreds meets TensorFlow's C code, which loses what it was.
+INTERRUPTS = (KeyboardInterrupt, SystemError)
 ROUNDS = [5, pytest.param(50, marks=pytest.mark.slow)]
 
 
@@ -106,7 +108,7 @@ def run_until_done(connection, job, cache_dir):
         try:
             result = note(job, cache_dir)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        except KeyboardInterrupt:
+        except INTERRUPTS:
             continue
         connection.send(result)
         return
@@ -194,8 +196,7 @@ def predict_until_interrupted(connection, rounds):
     fitted = classifier(None).fit(IMAGES[:64], LABELS[:64])
     expected = fitted.decision_function(IMAGES[:100])
     for _ in range(rounds):
-        # One in a thousand meets TensorFlow's C code, which makes a SystemError of it.
-        with contextlib.suppress(KeyboardInterrupt, SystemError):
+        with contextlib.suppress(*INTERRUPTS):
             connection.send("predicting")
             while True:
                 fitted.predict(IMAGES[:100])
