@@ -33,19 +33,22 @@ ARCHITECTURES = {
     "xception": "block13",
 }
 SMALLEST = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}  # 32 pixels else
-SLOW = {  # to build, most of them; VGG19 is VGG16's like, ResNet50V2 ResNet50's
+SLOW = {  # to build, most of them; VGG19 is VGG16's like
     "convnext_tiny",
     "densenet121",
     "efficientnet_b0",
     "efficientnet_v2_b0",
     "inception_resnet_v2",
     "inception_v3",
+    "mobilenet_v2",
     "nasnet_mobile",
+    "resnet50",
     "resnet50_v2",
     "vgg19",
     "xception",
 }
-QUICK_TO_TRAIN = {"mobilenet_v3_small", "tiny"}
+QUICK_TO_TRAIN = {"tiny"}
+NASNETS_CUT = "ignore:stage . trains from .*'stem_bn1'. 2% of the work:UserWarning"
 
 
 def with_slow(slow):
@@ -63,6 +66,7 @@ def backbone(request, tmp_path_factory):
     name, size = request.param, SMALLEST.get(request.param, 32)
     plain = plain_keras(name, size)
     randomize(plain)
+    settle(plain, spec(name).preprocess(pictures(16, (size, size), seed=0)))
     weights = tmp_path_factory.mktemp(name) / "random.weights.h5"
     plain.save_weights(weights)
     plain.load_weights(weights)  # from which Normalization derives what it computes with
@@ -79,13 +83,36 @@ def plain_keras(name, size):
 
 
 def randomize(model):
-    """Give all scales, shifts and statistics values that no new network has."""
+    """Give all scales, shifts and statistics values that no new network has.
+
+    Shifts are positive: random networks whose rectifiers are half closed multiply errors of
+    rounding by a hundred and more.
+    """
+    ranges = {"gamma": (0.5, 1.5), "variance": (0.5, 1.5), "beta": (1, 2)}
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if len(weight.shape) == 1:
-            positive = weight.name == "gamma" or weight.name.endswith("variance")
-            low, high = (0.5, 1.5) if positive else (-0.2, 0.2)
+            low, high = ranges.get(weight.name.removeprefix("moving_"), (-0.2, 0.2))
             weight.assign(rng.uniform(low, high, weight.shape))
+
+
+def settle(model, images):
+    """Give BatchNorm the statistics of some images: else what comes out is one constant."""
+    layers = model._flatten_layers()
+    norms = [part for part in layers if isinstance(part, keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(images, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def pictures(n, size, seed):
+    """Images of coarse blocks, which differ in more than noise, as photographs do."""
+    blocks = np.random.default_rng(seed).uniform(0, 255, (n, 4, 4, 3)).astype(np.float32)
+    height, width = size
+    return blocks.repeat(-(-height // 4), 1).repeat(-(-width // 4), 2)[:, :height, :width]
 
 
 def test_every_module_of_keras_applications_is_tested():
@@ -99,9 +126,7 @@ def test_every_module_of_keras_applications_is_tested():
 @each_backbone()
 def test_it_computes_what_plain_keras_computes(backbone):
     network, plain = backbone.network, backbone.plain
-    rng = np.random.default_rng(0)
-    batch = rng.uniform(0, 255, (3, *network.facts["input_size"], 3)).astype(np.float32)
-    batch = spec(backbone.name).preprocess(batch)
+    batch = spec(backbone.name).preprocess(pictures(3, network.facts["input_size"], seed=1))
     layers, output = network.facts["layers"], network.facts["output"]
     folded = [i for i in range(len(layers)) if network._is_folded_into(i)]
     some = [i for i in range(len(layers)) if i not in folded]
@@ -112,9 +137,10 @@ def test_it_computes_what_plain_keras_computes(backbone):
     *rows, pooled = network.rows(batch, cuts)
     for i, got, wanted in zip(some, rows, expected, strict=True):
         assert list(got.shape[1:]) == layers[i]["shape"] == list(wanted.shape[1:])
-        assert relative_error(got, wanted) < 1e-5, layers[i]["name"]
+        assert relative_error(got, wanted) < 2e-5, layers[i]["name"]
     last = expected[some.index(output)]
-    assert relative_error(pooled, last.mean(axis=(1, 2))) < 1e-5
+    assert relative_error(last[::-1], last) > 0.01  # it depends on the image
+    assert relative_error(pooled, last.mean(axis=(1, 2))) < 2e-5
 
 
 def relative_error(got, expected):
@@ -167,9 +193,8 @@ class ChangedLayers(keras.callbacks.Callback):
 
 
 def fine_tuned(backbone, unfreeze, **parameters):
-    """A classifier fitted to noise, every stage of it kept, and that noise."""
-    size = backbone.network.facts["input_size"]
-    X = np.random.default_rng(1).uniform(0, 255, (8, *size, 3)).astype(np.float32)
+    """A classifier fitted to images of blocks, every stage of it kept, and those images."""
+    X = pictures(8, backbone.network.facts["input_size"], seed=1)
     classifier = FineTunedConvNetClassifier(
         backbone.name,
         **backbone.parameters,
@@ -178,13 +203,14 @@ def fine_tuned(backbone, unfreeze, **parameters):
         augmentation=None,
         head_C=0.1,
         fine_tune_epochs=2,
-        fine_tune_learning_rate=1e-2,
+        fine_tune_learning_rate=1e-4,  # more would close MobileNet's rectifiers
         early_stopping=False,
         random_state=0,
     )
     return classifier.fit(X, np.arange(8) % 2), X
 
 
+@pytest.mark.filterwarnings(NASNETS_CUT)
 @each_backbone(slow=ARCHITECTURES.keys() - QUICK_TO_TRAIN)
 def test_each_stage_trains_what_summary_says_and_the_fit_is_stored(backbone):
     ChangedLayers.noted.clear()
@@ -203,6 +229,7 @@ def test_each_stage_trains_what_summary_says_and_the_fit_is_stored(backbone):
     np.testing.assert_array_equal(pickle.loads(stored).decision_function(X), logits)
 
 
+@pytest.mark.filterwarnings(NASNETS_CUT)
 @each_backbone(slow=ARCHITECTURES.keys() - QUICK_TO_TRAIN)
 def test_a_fitted_network_is_the_original_but_for_what_was_trained(backbone):
     """To the bit: so is what lies below the cut, and every BatchNorm."""

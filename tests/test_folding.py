@@ -85,7 +85,9 @@ def test_what_a_convolution_itself_makes_can_be_asked_for():
         assert relative_error(rows, plain.predict(batch, verbose=0)) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "mobilenet_v2", "xception"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet", "mobilenet_v2", pytest.param("xception", marks=pytest.mark.slow)]
+)
 def test_any_cuts_together_give_the_bits_that_each_gives_alone(name):
     side = 71 if name == "xception" else 32
     network = load(spec(name, weights=None, input_size=(side, side)))

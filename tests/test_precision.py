@@ -37,7 +37,9 @@ def test_features_are_float32_and_nearly_the_same(digits, pooling):
 
 
 @pytest.mark.filterwarnings("ignore:this CPU has no bfloat16:UserWarning")
-@pytest.mark.parametrize("backbone", ["resnet50", "vgg16"])
+@pytest.mark.parametrize(
+    "backbone", [pytest.param("resnet50", marks=pytest.mark.slow), "vgg16"]
+)
 def test_the_error_on_deep_networks_is_below_a_hundredth(backbone, photographs):
     how = {"backbone": backbone, "weights": None, "input_size": (64, 64)}
     lean, exact, _ = features(photographs[0][::400], **how)

@@ -259,6 +259,7 @@ print(transformer.cache_info().misses, "keras" in sys.modules, "tensorflow" in s
         assert result.stdout.strip() == expected
 
 
+@pytest.mark.slow
 def test_cold_cross_validation_in_two_processes_shares_the_work(
     photographs, imagenet, tmp_path
 ):
@@ -298,6 +299,7 @@ def test_features_equal_plain_keras(photographs, imagenet):
     assert np.linalg.norm(got - expected) / np.linalg.norm(expected) <= 1e-5
 
 
+@pytest.mark.slow
 def test_photographs_flattened(photographs, imagenet):
     paths, y = photographs
     order = np.random.default_rng(0).permutation(len(y))
