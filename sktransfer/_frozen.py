@@ -250,7 +250,9 @@ def _build_tiny(spec):
     model = build((*spec.size, 3))
     if spec.weights == "pretrained":
         arrays = load_file(TINY_WEIGHTS)
-        model.set_weights([arrays[weight.path] for weight in model.weights])
+        # Not by paths, which begin with a scope of Keras' if an interrupt left one open.
+        names = (f"{layer.name}/{w.name}" for layer in model.layers for w in layer.weights)
+        model.set_weights([arrays[name] for name in names])
     elif spec.weights is not None:
         _load_weights(model, spec)
     return model
@@ -371,10 +373,10 @@ def plain_settings():
     with _settings_lock:
         state, policy = random.getstate(), keras.config.dtype_policy()
         layout = keras.config.image_data_format()
-        random.seed(0)  # where Keras' initializers take their seeds from
-        keras.config.set_dtype_policy("float32")
-        keras.config.set_image_data_format("channels_last")
         try:
+            random.seed(0)  # where Keras' initializers take their seeds from
+            keras.config.set_dtype_policy("float32")
+            keras.config.set_image_data_format("channels_last")
             yield
         finally:
             random.setstate(state)
