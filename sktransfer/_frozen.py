@@ -15,6 +15,7 @@ from collections import OrderedDict
 
 import keras
 import numpy as np
+from joblib import cpu_count
 
 from sktransfer import _openvino
 from sktransfer._backbones import TINY_WEIGHTS, PackedNetwork, weights_folder
@@ -141,7 +142,8 @@ class FrozenNetwork:
                 below = keras.Model(self._model.inputs, outputs)
                 if engine == "openvino":  # which casts to its precision itself
                     model = folded(below, self._folded_into, "float32")
-                    self._functions[key] = _openvino.compiled(model, BATCH, precision)
+                    threads = _granted_threads() or cpu_count()
+                    self._functions[key] = _openvino.compiled(model, BATCH, precision, threads)
                 else:
                     model = folded(below, self._folded_into, precision)
                     self._functions[key] = _freeze(model)
@@ -385,13 +387,19 @@ def plain_settings():
 
 
 def _keep_to_share_of_cores():
-    """Hold TensorFlow to as many threads as joblib grants the libraries of a worker."""
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    if keras.config.backend() == "tensorflow" and threads.isdigit():
+    """Hold TensorFlow to the threads that are granted."""
+    threads = _granted_threads()
+    if keras.config.backend() == "tensorflow" and threads is not None:
         import tensorflow as tf
 
         with contextlib.suppress(RuntimeError):  # in use already, as its user wanted it
-            tf.config.threading.set_intra_op_parallelism_threads(int(threads))
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+
+
+def _granted_threads():
+    """How many joblib grants the libraries of a worker; None outside of one."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdigit() else None
 
 
 def _refuse_after_fork():

@@ -5,8 +5,6 @@ import importlib.metadata
 import os
 import tempfile
 
-from joblib import cpu_count
-
 from sktransfer._exceptions import BackboneError
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
@@ -30,7 +28,7 @@ def version():
         ) from error
 
 
-def compiled(model, batch, precision):
+def compiled(model, batch, precision, n_threads):
     """A Keras model as a function from an array of `batch` images to its outputs' arrays."""
     import openvino
 
@@ -52,7 +50,7 @@ def compiled(model, batch, precision):
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
-        "INFERENCE_NUM_THREADS": _threads(),
+        "INFERENCE_NUM_THREADS": n_threads,
     }
     run = core.compile_model(network, "CPU", settings)
 
@@ -61,9 +59,3 @@ def compiled(model, batch, precision):
         return [computed[i] for i in range(len(results))]
 
     return rows
-
-
-def _threads():
-    """As many as joblib grants the libraries of a worker, or all there are."""
-    granted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(granted) if granted.isdigit() else cpu_count()
