@@ -134,16 +134,23 @@ def test_files_that_are_no_images_are_named_and_the_others_classified(stored, fo
     assert "Traceback" not in result.stderr
 
 
-def test_a_reader_that_leaves_early_is_no_error(stored, folder):
+@pytest.fixture
+def predicting(stored, folder):
+    """A process that has printed the first label of many, and their number."""
     files = [str(path) for path in folder.glob("*/*.png")] * 50
     command = [sys.executable, "-m", "sktransfer", "predict", stored, *files]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline()
-        process.stdout.close()
-        error = process.stderr.read()
-    assert process.returncode == 1
+        yield process, len(files)
+
+
+def test_a_reader_that_leaves_early_is_no_error(predicting):
+    process, _ = predicting
+    process.stdout.close()
+    error = process.stderr.read()
+    assert process.wait() == 1
     assert "BrokenPipe" not in error
     assert "Traceback" not in error
 
@@ -232,16 +239,11 @@ def test_an_interrupt_while_photographs_are_extracted(pets, tmp_path):
     assert not output.exists()
 
 
-def test_an_interrupt_while_images_are_classified(stored, folder):
-    files = [str(path) for path in folder.glob("*/*.png")] * 50
-    command = [sys.executable, "-m", "sktransfer", "predict", stored, *files]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        rest, error = process.communicate(timeout=60)
+def test_an_interrupt_while_images_are_classified(predicting):
+    process, n_files = predicting
+    process.send_signal(signal.SIGINT)
+    rest, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.splitlines()[-1] == "sktransfer: interrupted"
     assert "Traceback" not in error
-    assert rest.count("\n") < len(files) - 1
+    assert rest.count("\n") < n_files - 1
