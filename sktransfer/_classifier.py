@@ -48,11 +48,9 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         trained in float32.
 
     engine : {"keras", "openvino"}, default="keras"
-        What runs the frozen network. ``"openvino"`` needs the extra ``sktransfer[openvino]``,
-        takes some seconds more to begin, and is faster on some networks and processors
-        (docs/benchmarks.md). Features agree to a relative 1e-5; the cache keeps them apart. It
-        is heeded as it stands when the classifier predicts: what was fitted with one engine
-        can predict with the other.
+        What runs the frozen part, as in `PretrainedFeatureTransformer`. It is heeded as it
+        stands when the classifier predicts: what was fitted with one engine can predict with
+        the other.
 
     max_image_pixels : int, default=None
         As in `PretrainedFeatureTransformer`.
@@ -331,7 +329,10 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         InvalidImagesError
             Rows of X are no readable images.
         BackboneError
-            There is no such backbone, weights file, or layer to unfreeze.
+            There is no such backbone, weights file, or layer to unfreeze; or OpenVINO cannot
+            take the network.
+        ImportError
+            ``engine="openvino"``, and OpenVINO is not installed.
         ValueError
             There is one class only, or there are too few images to hold some out.
         """

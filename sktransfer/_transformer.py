@@ -93,9 +93,10 @@ class PretrainedFeatureTransformer(
         Features of both kinds do not mix: fit and predict with one.
 
     engine : {"keras", "openvino"}, default="keras"
-        What runs the frozen network. ``"openvino"`` needs the extra ``sktransfer[openvino]``,
-        takes some seconds more to begin, and is faster on some networks and processors
-        (docs/benchmarks.md). Features agree to a relative 1e-5; the cache keeps them apart.
+        What runs the frozen network. ``"openvino"``, on the CPU, needs the extra
+        ``sktransfer[openvino]``, takes some seconds more to begin, and is faster for some
+        networks and processors (docs/benchmarks.md). Features in float32 agree to a relative
+        1e-5; the cache keeps them apart.
 
     max_image_pixels : int, default=None
         Files with more pixels than this are refused before they are decoded: a small file
@@ -140,7 +141,9 @@ class PretrainedFeatureTransformer(
         that show when a file is opened are found before anything is computed; those that
         only decoding shows, after the other rows are computed and kept.
     BackboneError
-        There is no such backbone, layer or weights file.
+        There is no such backbone, layer or weights file; or OpenVINO cannot take the network.
+    ImportError
+        ``engine="openvino"``, and OpenVINO is not installed.
 
     Notes
     -----
