@@ -203,6 +203,14 @@ class RowStore:
                 self._places.pop(key, None)
         return found
 
+    def touch(self, keys):
+        """Note that rows are used, as reading them does: the last to be evicted."""
+        with self._lock:
+            numbers = {self._places[key] >> PLACE_BITS for key in keys if key in self._places}
+            for number in numbers:
+                with contextlib.suppress(OSError):
+                    os.utime(self._segments[number].path)
+
     def write(self, keys, rows):
         """Keep rows under their keys, in one segment.
 

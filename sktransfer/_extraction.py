@@ -220,6 +220,8 @@ class Extractor:
         if missing and self._load_network():
             missing = self._missing(images, views, rows)
         cuts = self._kept_cuts()
+        if missing:
+            self._touch(images, views, rows)  # lest room be made at the expense of these
         if missing and not (self._keeps() and self._has_room(cuts, missing)):
             self._try_to_decode(images, sorted(set(missing.values())))
             return
@@ -277,6 +279,14 @@ class Extractor:
         """Of all cuts or some, those but the input: pixels are decoded as quickly as read."""
         cuts = range(len(self._positions)) if cuts is None else cuts
         return [cut for cut in cuts if self._positions[cut][0] != 0]
+
+    def _touch(self, images, views, rows):
+        """Note that what the cache holds of some views of some rows is used."""
+        digests = {images.digests[row] for row in rows if row not in images.bad}
+        for cut in self._kept_cuts():
+            for view in views:
+                keys = [self._key(cut, (digest, view)) for digest in digests]
+                self._shelf(cut, (None, view)).store.touch(keys)
 
     def _missing(self, images, views, rows):
         """Digest and view → row, for each view that the cache lacks at some cut."""

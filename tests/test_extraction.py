@@ -411,6 +411,23 @@ def test_another_augmentation_is_another_view():
     assert all(not np.array_equal(a, b) for i, a in enumerate(rows) for b in rows[:i])
 
 
+def test_room_is_not_made_at_the_expense_of_what_is_used(cache, monkeypatch):
+    filling = extractor()
+    filling.keep(filling.identify(IMAGES), [0], range(6))
+    kept = set(cache.rglob("*.safetensors"))
+    for path in kept:
+        os.utime(path, (1, 1))
+    tiny(layer="block1_pool", pooling=None).transform(IMAGES)
+    others = set(cache.rglob("*.safetensors")) - kept
+    for path in others:
+        os.utime(path, (2, 2))
+    monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", str(tiny().cache_info().bytes))
+    using = extractor()
+    using.keep(using.identify(IMAGES), [0], range(12))
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in others)
+
+
 def test_what_is_not_to_be_kept_is_not():
     fresh = extractor()
     fresh.rows(fresh.identify(IMAGES), [(0, 1), (1, 1)], keep=False)
