@@ -4,9 +4,8 @@ import math
 import re
 from collections import defaultdict
 
-import keras
-
 from sktransfer._fingerprint import fingerprint, holds_foreign_code
+from sktransfer._keras import keras
 
 
 def tensors_of(model):

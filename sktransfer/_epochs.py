@@ -9,9 +9,10 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
+from sktransfer._interrupts import held_back
+from sktransfer._keras import keras
 from sktransfer._threads import Workers
 
 
@@ -57,7 +58,9 @@ def train_epochs(model, epochs, batches, draw, judge, callbacks, advance):
         means = _RunningMeans()
         for step, batch in enumerate(batches.read(*draw(epoch))):
             callbacks.on_train_batch_begin(step)
-            means.add(model.train_on_batch(*batch, return_dict=True), *batch)
+            with held_back():
+                figures = model.train_on_batch(*batch, return_dict=True)
+            means.add(figures, *batch)
             callbacks.on_train_batch_end(step, means.logs())
             advance(1)
         logs = means.logs()

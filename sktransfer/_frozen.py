@@ -13,7 +13,6 @@ import re
 import threading
 from collections import OrderedDict
 
-import keras
 import numpy as np
 from joblib import cpu_count
 
@@ -23,6 +22,8 @@ from sktransfer._description import describe, tensors_of
 from sktransfer._exceptions import BackboneError, ForkedProcessError
 from sktransfer._fingerprint import fingerprint
 from sktransfer._folding import foldable_norms, folded
+from sktransfer._interrupts import held_back
+from sktransfer._keras import keras
 from sktransfer._precision import warn_if_slow_in_bfloat16
 
 # Every image goes through the network in a batch of this size, padded, since what comes
@@ -47,7 +48,7 @@ def adopt(spec, network):
 def load(spec):
     """The network that a `BackboneSpec` names, from memory or built."""
     _refuse_after_fork()  # before the lock, which a thread may have held at the fork
-    with _lock:
+    with _lock, held_back():
         key = _key(spec)
         if key is None or key not in _networks:
             network = FrozenNetwork(_build(spec), fresh_names=spec.family is not None)
@@ -109,7 +110,7 @@ class FrozenNetwork:
         padded[: len(batch)] = batch
         computed = {}
         _refuse_after_fork()
-        with _lock:
+        with _lock, held_back():
             groups = self._passes(cuts)
             for group in groups:
                 run = self._function(group, precision, engine)
@@ -166,6 +167,7 @@ class FrozenNetwork:
         positions = {o.name: i for i, o in enumerate(self._model.operations)}
         return copy, {positions[part.name]: part for part in copy.layers if part.weights}
 
+    @held_back()
     def pack(self):
         """The network in plain values."""
         return pack(self._model)
@@ -207,6 +209,7 @@ def pack(model):
     return PackedNetwork(model.to_json(), model.get_weights())
 
 
+@held_back()
 def unpack(packed):
     """The Keras model that `pack` packed."""
     with plain_settings(), _lambdas_refused("the stored network"):

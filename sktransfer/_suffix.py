@@ -5,11 +5,12 @@ import threading
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 
-import keras
 import numpy as np
 
 from sktransfer._facts import row_shape
 from sktransfer._frozen import plain_settings, unpack
+from sktransfer._interrupts import held_back
+from sktransfer._keras import keras
 
 MAX_COMPILED = 8
 PREDICT_BATCH = 32  # constant and padded, so that company changes no bit of a prediction
@@ -111,6 +112,7 @@ class CompiledSuffix:
         self._fresh_optimizer = [np.array(_value(v)) for v in self.model.optimizer.variables]
         self._original = {i: layer.get_weights() for i, layer in self._base.items()}
 
+    @held_back()
     def set_weights(self, weights):
         """Take these weights, and leave the optimizer; `get_weights` says what they are."""
         for i, layer in self._base.items():
@@ -120,6 +122,7 @@ class CompiledSuffix:
             for variable in layer.weights:
                 variable.assign(next(arrays))
 
+    @held_back()
     def reset(self, weights, seed):
         """As if built anew, with these weights."""
         self.set_weights(weights)
@@ -132,6 +135,7 @@ class CompiledSuffix:
             if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 layer.seed_generator.state.assign(np.array([seed, i], dtype=np.uint32))
 
+    @held_back()
     def get_weights(self):
         """Arrays of the layers that are trained: ``base``, by position, and ``head``."""
         return {
@@ -147,6 +151,7 @@ class CompiledSuffix:
         """The shapes of the head's weights."""
         return [tuple(w.shape) for layer in self._head for w in layer.weights]
 
+    @held_back()
     def logits(self, rows):
         """The network's output for at most `PREDICT_BATCH` rows."""
         padded = np.zeros((PREDICT_BATCH, *rows.shape[1:]), dtype=np.float32)
@@ -161,7 +166,7 @@ def compiled(network, spec, optimizer):
         sort_keys=True,
         default=str,
     )
-    with _lock:
+    with _lock, held_back():
         if key not in _compiled:
             _compiled[key] = CompiledSuffix(network, spec, optimizer)
             if len(_compiled) > MAX_COMPILED:
@@ -177,6 +182,7 @@ def discard(suffix):
             del _compiled[key]
 
 
+@held_back()
 def whole_model(fitted):
     """A fitted network as one new Keras model, from preprocessed pixels to logits."""
     base = unpack(fitted.base)

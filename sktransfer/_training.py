@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, replace
 from functools import cached_property
 
-import keras
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sktransfer._epochs import Batches, describe, train_epochs
 from sktransfer._frozen import adopt, load
+from sktransfer._keras import keras
 from sktransfer._linear_head import LinearHead, log_loss, views_within_memory
 from sktransfer._persistence import FittedNetwork
 from sktransfer._progress import images_bar, progress_bar
