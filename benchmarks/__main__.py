@@ -14,6 +14,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from benchmarks._timing import HEADER
 
 LIBRARIES = ("sktransfer", "scikit-learn", "numpy", "keras", "tensorflow", "pillow")
 
+MADE = """Made by `python -m benchmarks{mode}` in {minutes:.0f} minutes, {date}, on {cores}
+cores of {processor}; {versions}. Run it where you are: on a shared machine the same code
+varies by a factor of two from run to run, and ratios differ between processors."""
 PAGE = """# Speed
 
-Made by `python -m benchmarks{mode}` in {minutes:.0f} minutes, {date}, on {cores} cores of
-{processor}; {versions}. Run it where you are: on a shared machine the same code varies by a
-factor of two from run to run, and ratios differ between processors.
+{made}
 
 ## Ratios
 
@@ -66,13 +68,16 @@ def main(folder="docs", quick=False):
             print(comparison, flush=True)
             ratios.append(str(comparison))
     growths = growth.show(growth.growths(quick))
-    page = PAGE.format(
+    made = MADE.format(
         mode=" quick" if quick else "",
         minutes=(time.perf_counter() - started) / 60,
         date=datetime.date.today(),
         cores=os.cpu_count(),
         processor=processor(),
         versions=", ".join(f"{n} {importlib.metadata.version(n)}" for n in LIBRARIES),
+    )
+    page = PAGE.format(
+        made=textwrap.fill(made, 95),
         ratios="\n".join([HEADER, *ratios]),
         growth="\n".join([growth.HEADER, *map(str, growths)]),
     )
