@@ -15,6 +15,9 @@ nothing was chosen.
 ``digits``: 5 to 9 on the embedded network, which knows 0 to 4, from 10 images of each; five
 and twenty draws from the half of the digits by which nothing was chosen.
 
+``limit``: heads of all strengths on the same draws, with views and without: what could be had
+if the strength were chosen by the very images that are tested on.
+
 ``frozen``: frozen features alone. How far they are from plain Keras', how much of a cold
 cross-validation two processes compute twice, what a grid search computes, and the accuracy of
 Pipelines, pooled (5-fold, all photographs; in bfloat16 too) and flattened (1,000 / 1,002,
@@ -50,6 +53,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks._timing import photographs
 from sktransfer import (
     FineTunedConvNetClassifier,
+    ImageAugmentation,
     PretrainedFeatureTransformer,
 )
 
@@ -130,9 +134,22 @@ def defaults_and_regression(network):
     }
 
 
+def draws_of_digits(n):
+    """Draws of 10 digits a class to train on, from the half by which nothing was chosen."""
+    X, y = digits("test")
+    splitter = StratifiedShuffleSplit(n, train_size=50, random_state=0)
+    return [(X[train], X[test], y[train], y[test]) for train, test in splitter.split(X, y)]
+
+
+def draws_of_pets(images):
+    """Five draws of so many images a class of the first split, and its test images."""
+    X, X_test, y, y_test = pets(0)
+    splitter = StratifiedShuffleSplit(5, train_size=2 * images, random_state=0)
+    return [(X[train], X_test, y[train], y_test) for train, _ in splitter.split(X, y)]
+
+
 def on_digits():
     """From 10 digits a class."""
-    X, y = digits("test")
     candidates = defaults_and_regression(TINY)
     candidates["head alone"] = FineTunedConvNetClassifier(**TINY, unfreeze=0)
     candidates["fine-tuned, never rolled back"] = FineTunedConvNetClassifier(
@@ -140,24 +157,16 @@ def on_digits():
     )
     for draws in (5, 20):
         print(f"digits, 10 a class, {draws} draws")
-        splitter = StratifiedShuffleSplit(draws, train_size=50, random_state=0)
-        compare(
-            candidates,
-            [(X[train], X[test], y[train], y[test]) for train, test in splitter.split(X, y)],
-        )
+        compare(candidates, draws_of_digits(draws))
 
 
 def on_few_pets():
     """From the training images of the first split, tested on its test images."""
-    X, X_test, y, y_test = pets(0)
     for images in (25, 100):
         print(f"{images} a class, 5 draws")
-        splitter = StratifiedShuffleSplit(5, train_size=2 * images, random_state=0)
-        drawn = [train for train, _ in splitter.split(X, y)]
-        splits = [(X[train], X_test, y[train], y_test) for train in drawn]
-        compare(defaults_and_regression(MOBILENET), splits)
+        compare(defaults_and_regression(MOBILENET), draws_of_pets(images))
     print("500 a class, one split, 3 seeds")
-    compare(defaults_and_regression(MOBILENET), [(X, X_test, y, y_test)] * 3)
+    compare(defaults_and_regression(MOBILENET), [pets(0)] * 3)
 
 
 def on_pets():
@@ -166,6 +175,25 @@ def on_pets():
         candidates[f"fine-tuned, {name}"] = FineTunedConvNetClassifier(**MOBILENET, **head)
     print("500 a class, 3 splits")
     compare(candidates, [pets(seed) for seed in range(3)])
+
+
+def limit():
+    problems = {
+        "digits, 10 a class, 20 draws": (TINY, draws_of_digits(20)),
+        "25 a class, 5 draws": (MOBILENET, draws_of_pets(25)),
+        "100 a class, 5 draws": (MOBILENET, draws_of_pets(100)),
+        "500 a class, 3 splits": (MOBILENET, [pets(seed) for seed in range(3)]),
+    }
+    for name, (network, splits) in problems.items():
+        candidates = {"frozen features, logistic regression": regression(network)}
+        for views in (0, 8):
+            augmentation = ImageAugmentation() if views else None
+            for C in np.logspace(-4, 1, 11):
+                candidates[f"{views} views, head_C={C:.2g}"] = FineTunedConvNetClassifier(
+                    **network, unfreeze=0, head_C=C, augmentation=augmentation
+                )
+        print(name)
+        compare(candidates, splits)
 
 
 def frozen(X, y):
@@ -259,6 +287,7 @@ def main(what="pets"):
         "pets": on_pets,
         "few": on_few_pets,
         "digits": on_digits,
+        "limit": limit,
         "frozen": on_frozen_features,
     }
     measures[what]()

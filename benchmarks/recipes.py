@@ -127,6 +127,18 @@ def slower_below(factor):
     return SlowerBelow()
 
 
+def sizes():
+    for size in (224, 256, 288, 320, 352):
+        yield f"{size} × {size}", partial(head_at_size, size=size)
+
+
+def head_at_size(network, size):
+    """None for digits, which are of 8 × 8 pixels."""
+    if network is TINY:
+        return None
+    return FineTunedConvNetClassifier(**{**network, **HEAD, "input_size": (size, size)})
+
+
 LAYERS = {  # the ends of the upper blocks
     "tiny": ["block1_pool", "block2_pool", "block3_pool"],
     "mobilenet": ["conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu"],
@@ -197,7 +209,7 @@ class HeadOnLayers(ClassifierMixin, BaseEstimator):
         return np.hstack([part.reshape(len(part), -1) for part in scaled])
 
 
-TABLES = {f.__name__: f for f in (views, augmentation, strength, tuning, layers)}
+TABLES = {f.__name__: f for f in (views, augmentation, strength, sizes, tuning, layers)}
 
 
 def evaluate(classifier, X, y, splits):
