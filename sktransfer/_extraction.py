@@ -145,7 +145,7 @@ class Extractor:
         """The shape of a row at one cut."""
         return self.shapes[self._cuts.index(cut)]
 
-    def rows(self, images, items, cut=None, *, keep=True):
+    def rows(self, images, items, cut, *, keep=True):
         """The rows of some views at one cut, looked up or computed.
 
         Parameters
@@ -154,7 +154,7 @@ class Extractor:
             What only decoding shows to be no image is added to its `bad`.
         items : list of (row of images, view)
         cut : (layer, pooling)
-            One of `cuts`; None is the first.
+            One of `cuts`.
         keep : bool, default=True
             Whether what is computed goes to the cache.
 
@@ -163,7 +163,7 @@ class Extractor:
         rows : float32 ndarray of shape (len(items), *shape of a row)
             NaN for what is no image.
         """
-        [rows] = self._rows(images, items, [0 if cut is None else self._cuts.index(cut)], keep)
+        [rows] = self._rows(images, items, [self._cuts.index(cut)], keep)
         return rows
 
     def rows_side_by_side(self, images, items, watch):

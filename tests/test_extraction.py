@@ -295,7 +295,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
     reader = extractor()
     images = reader.identify(paths)
     Image.fromarray(IMAGES[1]).save(paths[0])
-    assert np.isnan(reader.rows(images, [(0, 0), (1, 0)])).all()
+    assert np.isnan(reader.rows(images, [(0, 0), (1, 0)], CUTS[0])).all()
     assert "changed while" in images.bad[0]
 
 
@@ -430,5 +430,5 @@ def test_room_is_not_made_at_the_expense_of_what_is_used(cache, monkeypatch):
 
 def test_what_is_not_to_be_kept_is_not():
     fresh = extractor()
-    fresh.rows(fresh.identify(IMAGES), [(0, 1), (1, 1)], keep=False)
+    fresh.rows(fresh.identify(IMAGES), [(0, 1), (1, 1)], CUTS[0], keep=False)
     assert tiny().cache_info().bytes == 0
