@@ -4,7 +4,8 @@ Prints ratios (the plain script's time / ours), medians of interleaved rounds wi
 
 - 30 epochs of the head and 30 with the top unfrozen, as the tutorials have it: MobileNet at
   224 px (200 photographs, three layers, a pooled dense head) and VGG16 at 150 px (100, random
-  weights, block5, a flattened dense head), with 8 augmented views and without augmentation;
+  weights, block5, a flattened dense head), with 8 augmented views, also with what is frozen in
+  bfloat16, and without augmentation;
 - a search over four depths by five folds, MobileNet, augmented, and how many views of images
   it computed; then the search again with all rows there;
 - twenty epochs of a dense head (flattened, 256 units) against the default head, which is
@@ -13,7 +14,8 @@ Prints ratios (the plain script's time / ours), medians of interleaved rounds wi
 The plain script runs the whole network in every epoch and augments inside the model: flip,
 rotation 0.1, zoom 0.2. It is timed on a warm epoch of each stage (of the search, on one fold
 of each depth) and scaled, since it would take hours; ours runs in full, from an empty cache,
-after a warm-up fit that builds and traces. ``quick`` takes fewer photographs, depths, folds.
+after a warm-up fit that builds and traces. ``quick`` takes fewer photographs, depths, folds,
+and leaves bfloat16 out.
 
 ``memory``: how much more memory a fit on 2,000 photographs × 8 views needs at its peak than
 one on 200, each in a process of its own.
@@ -59,6 +61,12 @@ MOBILENET = {
     "pooling": "avg",
     "hidden_units": (1024,),
 }
+FITS = (
+    ("MobileNet, 8 views", MOBILENET, True, 200),
+    ("VGG16, 8 views", VGG, True, 100),
+    ("VGG16, not augmented", VGG, False, 100),
+    ("VGG16, 8 views, bfloat16", {**VGG, "precision": "bfloat16"}, True, 100),
+)
 FIRST_TRAINABLE = {
     "block5": "block5_conv1",
     0: None,
@@ -160,12 +168,8 @@ def ours(paths, y, parameters, augmented, epochs=EPOCHS):
         return timed(lambda: fit(paths, y))()
 
 
-def single_fits(share, rounds):
-    for name, parameters, augmented, n in (
-        ("MobileNet, 8 views", MOBILENET, True, 200),
-        ("VGG16, 8 views", VGG, True, 100),
-        ("VGG16, not augmented", VGG, False, 100),
-    ):
+def single_fits(fits, share, rounds):
+    for name, parameters, augmented, n in fits:
         paths, y = chosen(n // share)
         ours(paths[::5], y[::5], parameters, augmented, epochs=1)  # builds and traces
         yield compare(
@@ -246,7 +250,8 @@ def memory():
 def comparisons(quick):
     rounds = 1 if quick else 3
     yield from head(*chosen(200 if quick else 1000), rounds)
-    yield from single_fits(3 if quick else 1, rounds)
+    fits, share = (FITS[:-1], 3) if quick else (FITS, 1)
+    yield from single_fits(fits, share, rounds)
     depths, folds = ([0, 3], 3) if quick else ([0, 1, 3, 6], 5)
     yield from grid(*chosen(40 if quick else 100), depths, folds)
 

@@ -88,6 +88,8 @@ def tuning():
     yield "unfreeze=3, rolled back unless better", {}
     for rate in (3e-5, 1e-4, 3e-4, 1e-3):
         yield f"rate {rate:g}", {**TUNED, "fine_tune_learning_rate": rate}
+    for rate in (1e-4, 3e-4):
+        yield f"rate {rate:g}, rolled back unless better", {"fine_tune_learning_rate": rate}
     for name, optimizer, rate in (
         ("RMSprop, 1e-5", "rmsprop", 1e-5),
         ("SGD with momentum, 1e-3", keras.optimizers.SGD(momentum=0.9), 1e-3),
