@@ -48,10 +48,13 @@ def adopt(spec, network):
 def load(spec):
     """The network that a `BackboneSpec` names, from memory or built."""
     _refuse_after_fork()  # before the lock, which a thread may have held at the fork
-    with _lock, held_back():
-        key = _key(spec)
+    with _lock:
+        with held_back():
+            key = _key(spec)
         if key is None or key not in _networks:
-            network = FrozenNetwork(_build(spec), fresh_names=spec.family is not None)
+            # Weights that are not there yet are downloaded, which may take minutes.
+            with contextlib.nullcontext() if key is None else held_back():
+                network = FrozenNetwork(_build(spec), fresh_names=spec.family is not None)
             key = _key(spec)  # known now, even of weights downloaded just now
             _remember(key, network)
         _networks.move_to_end(key)

@@ -14,6 +14,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -238,6 +239,35 @@ def test_an_interrupted_import_of_keras_can_be_repeated(rounds):
             time.sleep(rng.uniform(0, 2))
             process.send_signal(signal.SIGINT)
             assert process.stdout.read() == "interrupted\n3.0\n"
+
+
+DOWNLOADING = """
+import signal
+import numpy as np
+from sktransfer import PretrainedFeatureTransformer
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    PretrainedFeatureTransformer("mobilenet").fit(np.zeros((1, 8, 8), np.uint8))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_does_not_wait_for_a_download(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a proxy that never answers
+        proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment = {**os.environ, "https_proxy": proxy, "KERAS_HOME": str(tmp_path)}
+        with subprocess.Popen(
+            [sys.executable, "-c", DOWNLOADING],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        ) as process:
+            silent.settimeout(60)
+            with silent.accept()[0]:
+                process.send_signal(signal.SIGINT)
+                printed, _ = process.communicate(timeout=60)
+        assert printed.endswith("interrupted\n")
 
 
 def extract_at(size, cache_dir):
