@@ -206,8 +206,7 @@ class RowStore:
     def touch(self, keys):
         """Note that rows are used, as reading them does: the last to be evicted."""
         with self._lock:
-            numbers = {self._places[key] >> PLACE_BITS for key in keys if key in self._places}
-            for number in numbers:
+            for number in self._by_segment(keys):
                 with contextlib.suppress(OSError):
                     os.utime(self._segments[number].path)
 
