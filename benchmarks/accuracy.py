@@ -6,11 +6,11 @@ split of photographs and on one half of the digits.
 
 Without an argument: cats and dogs, MobileNet (alpha 0.75, 224 px, ImageNet), 500 images a
 class to train on and the other 1,002 to test, one split for each of three seeds: the defaults
-of `FineTunedConvNetClassifier` and the three heads of the tutorials.
+of `FineTunedConvNetClassifier`, the three heads of the tutorials, and higher rates.
 
 ``few``: the same with 25 and 100 a class, five draws from the training images of the first
-split; and 500 a class on that split alone: all three tested on its 1,002 test images, by which
-nothing was chosen.
+split, and frozen features of larger images; and 500 a class on that split alone: all three
+tested on its 1,002 test images, by which nothing was chosen.
 
 ``digits``: 5 to 9 on the embedded network, which knows 0 to 4, from 10 images of each; five
 and twenty draws from the half of the digits by which nothing was chosen.
@@ -164,7 +164,10 @@ def on_few_pets():
     """From the training images of the first split, tested on its test images."""
     for images in (25, 100):
         print(f"{images} a class, 5 draws")
-        compare(defaults_and_regression(MOBILENET), draws_of_pets(images))
+        candidates = defaults_and_regression(MOBILENET)
+        larger = {**MOBILENET, "input_size": (288, 288)}
+        candidates["frozen features at 288 px"] = regression(larger)
+        compare(candidates, draws_of_pets(images))
     print("500 a class, one split, 3 seeds")
     compare(defaults_and_regression(MOBILENET), [pets(0)] * 3)
 
@@ -173,6 +176,10 @@ def on_pets():
     candidates = defaults_and_regression(MOBILENET)
     for name, head in TUTORIALS.items():
         candidates[f"fine-tuned, {name}"] = FineTunedConvNetClassifier(**MOBILENET, **head)
+    for rate in (1e-4, 3e-4):
+        candidates[f"rate {rate:g}, never rolled back"] = FineTunedConvNetClassifier(
+            **MOBILENET, fine_tune_learning_rate=rate, early_stopping=False
+        )
     print("500 a class, 3 splits")
     compare(candidates, [pets(seed) for seed in range(3)])
 
