@@ -188,7 +188,7 @@ def test_a_file_changed_in_place_is_computed_anew(tmp_path):
 
 def test_a_flipped_byte_is_computed_anew(cache):
     expected = tiny().fit_transform(IMAGES)
-    [segment] = cache.rglob("*.safetensors")
+    segment, *_ = cache.rglob("*.safetensors")
     content = bytearray(segment.read_bytes())
     content[len(content) // 2] ^= 4
     segment.write_bytes(content)
@@ -425,7 +425,7 @@ def test_room_is_not_made_at_the_expense_of_what_is_used(cache, monkeypatch):
     using = extractor()
     using.keep(using.identify(IMAGES), [0], range(12))
     assert all(path.exists() for path in kept)
-    assert not any(path.exists() for path in others)
+    assert not all(path.exists() for path in others)  # segments, as many as are in the way
 
 
 def test_what_is_not_to_be_kept_is_not():

@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from sktransfer import _writer
 from sktransfer._cache import FeatureCache
 from sktransfer._writer import FLUSH_BYTES, Writer, rounded
 
@@ -11,7 +12,8 @@ KEYS = [bytes([i]) * 32 for i in range(100)]
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(_writer, "FLUSH_SECONDS", np.inf)  # however slow the machine
     return FeatureCache(tmp_path).store({"any": 1}, SHAPE)
 
 
@@ -38,6 +40,14 @@ def test_a_part_of_what_others_may_repeat_is_written_at_once(store):
     writer.flush_if_due(left=1000)
     assert KEYS[0] not in store
     writer.flush_if_due(left=10)
+    assert KEYS[0] in store
+
+
+def test_what_has_waited_is_written(store, monkeypatch):
+    writer = Writer(store, fail)
+    writer.add(KEYS[0], np.ones(SHAPE, np.float32))
+    monkeypatch.setattr(_writer, "FLUSH_SECONDS", 0)
+    writer.flush_if_due(left=np.inf)
     assert KEYS[0] in store
 
 
