@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from sklearn.datasets import load_digits
 
 DATA = os.environ.get("SKTRANSFER_TEST_DATA", "")
@@ -22,6 +23,10 @@ if DATA:
     shutil.copytree(Path(DATA) / "keras_home/models", KERAS_HOME / "models")
     for path in (KERAS_HOME / "models", *(KERAS_HOME / "models").iterdir()):
         path.chmod(0o700)
+
+# However slow the machine.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 
 def without_root(command):

@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import os
 import stat
 import subprocess
@@ -175,7 +176,7 @@ def test_a_segment_noticed_by_another_thread_first_is_opened_once(folder):
         while not stop.is_set():
             store.refresh()
 
-    watchers = [Thread(target=watch) for _ in range(2)]
+    watchers = [Thread(target=watch, daemon=True) for _ in range(2)]
     for watcher in watchers:
         watcher.start()
     for i in range(60):
@@ -250,7 +251,7 @@ def test_a_limit_that_is_no_number_is_named(monkeypatch):
         PretrainedFeatureTransformer().cache_info()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     actions=st.lists(
         st.tuples(
@@ -282,9 +283,9 @@ def test_any_interleaving_serves_only_right_rows(tmp_path_factory, actions):
             getattr(stores[who], action)()
 
 
-def _write_many(folder, start):
+def _write_until_killed(folder, start):
     store = fresh(folder)
-    for i in range(start, start + 30):
+    for i in itertools.cycle(range(start, start + 100)):
         write(store, [i, i + 1])
 
 
@@ -292,17 +293,17 @@ def test_killed_writers_leave_only_whole_rows(folder):
     context = get_context("spawn")
     rng = np.random.default_rng()
     for round_ in range(5):
-        process = context.Process(target=_write_many, args=(folder, 100 * round_))
+        before = segments(folder)
+        process = context.Process(target=_write_until_killed, args=(folder, 100 * round_))
         process.start()
-        deadline = time.monotonic() + 30
-        while not segments(folder) and time.monotonic() < deadline:
+        while segments(folder) == before and process.is_alive():
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.2))
         process.kill()
         process.join()
     store = fresh(folder)
-    found = read(store, range(600))  # which checks each against the right one
-    assert found
+    found = read(store, range(501))  # which checks each against the right one
+    assert {i // 100 for i in found} >= set(range(5))
     assert len(store._places) == len(found)
     write(store, [1000])
     assert read(fresh(folder), [1000]) == [1000]

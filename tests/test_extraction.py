@@ -121,7 +121,7 @@ def meant_by(parameters):
     }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(first=st.fixed_dictionaries(SETTINGS), last=st.fixed_dictionaries(SETTINGS))
 def test_keys_differ_exactly_when_features_may(weights_folder, first, last):
     steps = [first]
@@ -132,7 +132,7 @@ def test_keys_differ_exactly_when_features_may(weights_folder, first, last):
         assert (key == other) == (meaning == other_meaning)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     order=st.lists(st.integers(0, len(IMAGES) - 1), min_size=1, max_size=30),
     cached=st.booleans(),
@@ -188,7 +188,7 @@ def test_a_file_changed_in_place_is_computed_anew(tmp_path):
 
 def test_a_flipped_byte_is_computed_anew(cache):
     expected = tiny().fit_transform(IMAGES)
-    segment, *_ = cache.rglob("*.safetensors")
+    segment, *_ = segments(cache)
     content = bytearray(segment.read_bytes())
     content[len(content) // 2] ^= 4
     segment.write_bytes(content)
@@ -340,15 +340,15 @@ def of_the_first_99():
     return hashlib.sha256(features.tobytes()).hexdigest()
 
 
-def wait_for_segments(cache, process):
-    while not list(cache.rglob("*.safetensors")) and process.poll() is None:
-        time.sleep(0.01)
+def segments(cache):
+    return set(cache.rglob("*.safetensors"))
 
 
 def test_a_killed_process_keeps_what_it_finished(cache):
     for delay in (0.0, 0.3):
-        process = start()
-        wait_for_segments(cache, process)
+        before, process = segments(cache), start()
+        while segments(cache) == before and process.poll() is None:
+            time.sleep(0.01)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -414,11 +414,11 @@ def test_another_augmentation_is_another_view():
 def test_room_is_not_made_at_the_expense_of_what_is_used(cache, monkeypatch):
     filling = extractor()
     filling.keep(filling.identify(IMAGES), [0], range(6))
-    kept = set(cache.rglob("*.safetensors"))
+    kept = segments(cache)
     for path in kept:
         os.utime(path, (1, 1))
     tiny(layer="block1_pool", pooling=None).transform(IMAGES)
-    others = set(cache.rglob("*.safetensors")) - kept
+    others = segments(cache) - kept
     for path in others:
         os.utime(path, (2, 2))
     monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", str(tiny().cache_info().bytes))

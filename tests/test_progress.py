@@ -121,8 +121,9 @@ def test_rate_and_time_left_leave_out_what_is_cached(monkeypatch):
     *during, last = re.findall(pattern, text)
     assert last[0] == "20"
     done, rate, minutes, seconds = map(float, during[-1])
-    assert 0.3 < rate * per_image < 3
-    assert 0.3 < (60 * minutes + seconds) / ((1000 - done) * per_image) < 3
+    # On any machine; with what is cached they would be wrong by a factor of 50,000.
+    assert 0.01 < rate * per_image < 100
+    assert 0.01 < (60 * minutes + seconds) / ((1000 - done) * per_image) < 100
 
 
 def test_a_bar_ends_with_what_it_watches(capsys):

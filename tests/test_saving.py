@@ -148,7 +148,7 @@ def test_what_is_no_fitted_classifier_is_refused(tmp_path):
         save_classifier(make_pipeline(classifier()), tmp_path / "model.safetensors")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), data=st.booleans())
 def test_a_flipped_bit_anywhere_is_refused(saved, position, bit, data):
     content = bytearray(saved[1].read_bytes())

@@ -50,10 +50,10 @@ def test_tasks_that_are_not_begun_are_dropped():
 INTERRUPTS = """
 import faulthandler, random, signal
 from sktransfer._threads import Workers
-faulthandler.dump_traceback_later(60, exit=True)  # it hangs, and this is where
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 interrupts = 0
 for _ in range(1000):
+    faulthandler.dump_traceback_later(60, exit=True)  # it hangs, and this is where
     try:
         with Workers(2, "counting") as workers:
             for _ in range(2):
