@@ -260,11 +260,14 @@ class RowStore:
             self._places.update(zip(segment.keys, itertools.count(first)))
 
     def _close(self, name):
-        number = self._numbers.pop(name)
-        segment = self._segments.pop(number, None)
+        number = self._numbers[name]
+        segment = self._segments.get(number)
         for key in segment.keys if segment else ():
             if self._places.get(key, -1) >> PLACE_BITS == number:
                 del self._places[key]
+        # Last, lest an interrupt leave places of a segment that is no longer there.
+        self._segments.pop(number, None)
+        del self._numbers[name]
 
     def _by_segment(self, keys):
         wanted = defaultdict(list)
@@ -276,9 +279,7 @@ class RowStore:
         return wanted
 
     def _read_segment(self, number, positions, rows):
-        segment = self._segments.get(number)
-        if segment is None:
-            return [False] * len(positions)
+        segment = self._segments[number]
         try:
             intact = segment.read(positions, rows)
         except OSError:

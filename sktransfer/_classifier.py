@@ -344,7 +344,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         spec = BackboneSpec.of(self)
         network = load_network(spec)
         cut_it = "cut it: keras.Model(m.input, m.get_layer({below}).output)"
-        warn_of_top(network.facts, cut_it, stacklevel=4)
+        warn_of_top(network.facts, cut_it)
         stages = self._stages(network.facts)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         cuts = list(dict.fromkeys(stage.spec.cut for stage in stages))
@@ -525,12 +525,11 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
     def _encode(self, y, n):
         """Labels that are known from y, as integers."""
         y = column_or_1d(y)
+        if len(y) != n:
+            raise ValueError(f"X_val has {n} images and y_val {len(y)} labels")
         unknown = np.setdiff1d(y, self.classes_)
-        if len(y) != n or len(unknown):
-            raise ValueError(
-                f"X_val has {n} images and y_val {len(y)} labels, of which y does not know "
-                f"{list(unknown)}"
-            )
+        if len(unknown):
+            raise ValueError(f"y_val has labels that y does not have: {unknown.tolist()}")
         return np.searchsorted(self.classes_, y)
 
     def _stages(self, facts):

@@ -15,9 +15,18 @@
 """
 
 import os
+import sys
+import warnings
 from typing import NamedTuple
 
+import joblib
+import sklearn
+
 MOST_LINES = 1000  # of a message
+# Packages through which this one is called, and itself.
+INNER = tuple(
+    os.path.join(os.path.dirname(m), "") for m in (__file__, sklearn.__file__, joblib.__file__)
+)
 
 
 class BadRow(NamedTuple):
@@ -92,6 +101,14 @@ class InvalidImagesWarning(UserWarning):
 
 class VersionWarning(UserWarning):
     """A model was stored with other versions of the libraries."""
+
+
+def warn(message, category=UserWarning):
+    """Warn, and point at the user's line, from which scikit-learn may have called."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_code.co_filename.startswith(INNER):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def list_bad_rows(rows, name="X"):

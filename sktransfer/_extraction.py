@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 import time
-import warnings
 from collections import defaultdict, deque
 from contextlib import ExitStack, nullcontext
 from functools import lru_cache
@@ -21,7 +20,7 @@ from joblib import effective_n_jobs
 from sktransfer import _decoding
 from sktransfer._cache import FeatureCache, RowStore
 from sktransfer._decoding import UnreadableImageError
-from sktransfer._exceptions import BadRow, CacheWarning, InvalidImagesError
+from sktransfer._exceptions import BadRow, CacheWarning, InvalidImagesError, warn
 from sktransfer._facts import (
     find_facts,
     load_network,
@@ -339,7 +338,7 @@ class Extractor:
         """Keep nothing any more, and say so once."""
         if not self._gave_up:
             message = f"features are right but not kept in the cache: {reason}"
-            warnings.warn(message, CacheWarning, stacklevel=2)
+            warn(message, CacheWarning)
         self._gave_up = True
 
     def _compute(self, images, missing, cuts, keep):

@@ -4,14 +4,12 @@ The facts are plain values that `_frozen.FrozenNetwork` states of itself. The ca
 so that what is looked up needs no network, no Keras and no TensorFlow.
 """
 
-import warnings
-
 import numpy as np
 
 from sktransfer import _openvino
 from sktransfer._backbones import FORMAT, keras_backend, nearest
 from sktransfer._decoding import RESIZE_FILTER, decoder
-from sktransfer._exceptions import BackboneError
+from sktransfer._exceptions import BackboneError, warn
 
 
 def find_facts(spec, cache):
@@ -62,7 +60,7 @@ def _nearest_cut(facts, position):
     return facts["layers"][min(cuts, key=lambda i: abs(i - position))]["name"]
 
 
-def warn_of_top(facts, remedy, stacklevel):
+def warn_of_top(facts, remedy):
     """Say that features of a network would be class scores, and where to cut instead.
 
     Parameters
@@ -70,16 +68,12 @@ def warn_of_top(facts, remedy, stacklevel):
     facts : dict
     remedy : str
         With ``{below}`` for the name of the layer below the top.
-    stacklevel : int
-        As in `warnings.warn`.
     """
     if facts["below_top"] is not None:
         top, below = (facts["layers"][facts[place]] for place in ("output", "below_top"))
-        warnings.warn(
+        warn(
             f"the network's top is still on: its last layer, {top['name']!r}, makes scores of "
-            f"the classes it knows; {remedy.format(below=repr(below['name']))}",
-            UserWarning,
-            stacklevel=stacklevel,
+            f"the classes it knows; {remedy.format(below=repr(below['name']))}"
         )
 
 

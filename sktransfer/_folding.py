@@ -47,10 +47,15 @@ def folded(model, foldable, precision):
         if layer.weights:
             original = originals[layer.name]
             layer.set_weights(_fold(original, norms.get(layer.name)))
-    for layer in copy._flatten_layers():
-        if hasattr(layer, "finalize_state"):  # what Normalization derives from its weights
-            layer.finalize_state()
+    finalize(copy)
     return copy
+
+
+def finalize(model):
+    """Have layers such as Normalization derive what they do from their weights."""
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
 
 
 def _computes(operation):

@@ -21,7 +21,7 @@ from sktransfer._backbones import TINY_WEIGHTS, PackedNetwork, weights_folder
 from sktransfer._description import describe, tensors_of
 from sktransfer._exceptions import BackboneError, ForkedProcessError
 from sktransfer._fingerprint import fingerprint
-from sktransfer._folding import foldable_norms, folded
+from sktransfer._folding import finalize, foldable_norms, folded
 from sktransfer._interrupts import held_back
 from sktransfer._keras import keras
 from sktransfer._precision import warn_if_slow_in_bfloat16
@@ -222,11 +222,8 @@ def unpack(packed):
 
 
 def _set_weights(model, weights):
-    """Set a model's weights, and what layers such as Normalization derive from theirs."""
     model.set_weights(weights)
-    for layer in model._flatten_layers():
-        if hasattr(layer, "finalize_state"):
-            layer.finalize_state()
+    finalize(model)
 
 
 def _key(spec):

@@ -1,6 +1,5 @@
 """What users pass as X → a checked sequence of sources, one image each."""
 
-import warnings
 from collections.abc import Iterator, MappingView, Set
 
 import numpy as np
@@ -9,6 +8,7 @@ from sklearn.utils.validation import validate_data
 
 from sktransfer._backbones import is_shape
 from sktransfer._decoding import is_image
+from sktransfer._exceptions import warn
 
 CHANNELS = (1, 3)
 
@@ -122,11 +122,9 @@ def _warn_of_range(estimator, arrays):
     if not len(arrays) or any(a.dtype.kind != "f" or not a.size for a in arrays):
         return
     if all(a.max() <= 1 for a in arrays) and any(a.max() > 0 for a in arrays):
-        warnings.warn(
+        warn(
             "all pixels of X are between 0 and 1, which is nearly black under "
-            "input_range=(0, 255): is input_range=(0, 1) meant?",
-            UserWarning,
-            stacklevel=4,
+            "input_range=(0, 255): is input_range=(0, 1) meant?"
         )
 
 
@@ -138,11 +136,12 @@ def _check_table(estimator, X, reset):
             f"X of shape {X.shape} holds numbers in two dimensions. If its rows are "
             "flattened images, say so: image_shape=(height, width) or (height, width, 3)"
         )
-    sides = [side for side in shape if side != -1]
-    if not is_shape((*sides, *[1] * (len(shape) - len(sides))), lengths=(2, 3)) or (
-        len(shape) == 3 and shape[2] not in CHANNELS
-    ):
-        raise ValueError(f"image_shape={shape} is not (height, width) or (height, width, 3)")
+    sides = tuple(1 if side == -1 else side for side in shape)
+    if not is_shape(sides, lengths=(2, 3)) or sides[2:] not in ((), (1,), (3,)):
+        raise ValueError(
+            f"image_shape={shape} is not (height, width), (height, width, 1) or "
+            "(height, width, 3)"
+        )
     try:
         images = X.reshape(len(X), *shape)
     except ValueError:

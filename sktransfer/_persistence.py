@@ -4,13 +4,12 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from sktransfer._backbones import BackboneSpec, PackedNetwork, is_keras_model
-from sktransfer._exceptions import InvalidStateError, VersionWarning
+from sktransfer._exceptions import InvalidStateError, VersionWarning, warn
 
 FORMAT = 1  # of the state: raised when it changes its meaning
 LIBRARIES = ("sktransfer", "keras", "numpy", "scikit-learn")
@@ -153,7 +152,7 @@ def _warn_of_other_versions(stored):
     other = [f"{k} {v} (now {now.get(k)})" for k, v in stored.items() if now.get(k) != v]
     if other:
         message = f"the model was stored with {', '.join(other)}; predictions may differ"
-        warnings.warn(message, VersionWarning, stacklevel=3)
+        warn(message, VersionWarning)
 
 
 def _sha256(array):

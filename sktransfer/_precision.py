@@ -1,8 +1,8 @@
 """Whether a precision is worth having on this machine."""
 
-import warnings
 from pathlib import Path
 
+from sktransfer._exceptions import warn
 from sktransfer._keras import keras
 
 CPU = Path("/proc/cpuinfo")  # Linux; elsewhere nothing is known, and nothing said
@@ -12,11 +12,9 @@ INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # of x86 a
 def warn_if_slow_in_bfloat16():
     """Say so where bfloat16 would be computed by a CPU that has no arithmetic for it."""
     if CPU.is_file() and not _has_accelerator() and not has_bfloat16(CPU.read_text()):
-        warnings.warn(
+        warn(
             "this CPU has no bfloat16 arithmetic: precision='bfloat16' makes features less "
-            "exact and no faster here, and 'float32' is the better choice",
-            UserWarning,
-            stacklevel=2,
+            "exact and no faster here, and 'float32' is the better choice"
         )
 
 

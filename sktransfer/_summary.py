@@ -1,8 +1,9 @@
 """What each stage of training looks up, runs and trains, layer by layer."""
 
 import math
-import warnings
 from dataclasses import dataclass
+
+from sktransfer._exceptions import warn
 
 CACHED, FROZEN, TRAINED = "cached", "frozen", "trained"
 HARDLY = 0.1  # of the frozen part: less than this below the cut deserves a warning
@@ -105,13 +106,11 @@ def _work(some, layers):
 def _warn_of_shallow_cut(number, layers, first, cut):
     cached, frozen = _work(layers[: cut + 1], layers), _work(layers[:first], layers)
     if cached < HARDLY * frozen:
-        warnings.warn(
+        warn(
             f"stage {number} trains from {layers[first]['name']!r} on, but the nearest layer "
             f"below it that all the rest depends on is {layers[cut]['name']!r}: {cached:.0%} "
             f"of the work can be cached, and the {frozen:.0%} that is frozen is repeated in "
-            "every epoch; unfreeze=0 caches all of it",
-            UserWarning,
-            stacklevel=4,
+            "every epoch; unfreeze=0 caches all of it"
         )
 
 

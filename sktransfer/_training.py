@@ -2,7 +2,6 @@
 
 import copy
 import math
-import warnings
 from collections import Counter, defaultdict
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -11,6 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sktransfer._epochs import Batches, describe, train_epochs
+from sktransfer._exceptions import warn
 from sktransfer._frozen import adopt, load
 from sktransfer._keras import keras
 from sktransfer._linear_head import LinearHead, log_loss, views_within_memory
@@ -358,11 +358,10 @@ class Fit:
                 advance,
             )
         if watch.weights is None:
-            warnings.warn(
+            warn(
                 f"stage {stage.number} was rolled back: its loss is not a number; "
                 "lower its learning rate",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         elif not judged or self._is_better_than_before(watch.epoch):
             self._take(stage, watch.epoch, watch.weights)

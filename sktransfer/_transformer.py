@@ -3,7 +3,6 @@
 import math
 import numbers
 import os
-import warnings
 
 from sklearn.base import (
     BaseEstimator,
@@ -16,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktransfer._backbones import BackboneSpec
 from sktransfer._cache import FeatureCache
-from sktransfer._exceptions import BackboneError, InvalidImagesWarning, list_bad_rows
+from sktransfer._exceptions import BackboneError, InvalidImagesWarning, list_bad_rows, warn
 from sktransfer._extraction import Extractor
 from sktransfer._facts import warn_of_top
 from sktransfer._inputs import check_images
@@ -82,8 +81,8 @@ class PretrainedFeatureTransformer(
         their own.
 
     image_shape : tuple of int, default=None
-        ``(height, width)`` or ``(height, width, 3)``: the rows of a two-dimensional X are
-        flattened images. One side may be -1, as in `numpy.reshape`.
+        ``(height, width)``, ``(height, width, 1)`` or ``(height, width, 3)``: the rows of a
+        two-dimensional X are flattened images. One may be -1, as in `numpy.reshape`.
 
     precision : {"float32", "bfloat16"}, default="float32"
         Of the network's weights and arithmetic; features are float32 in any case. In
@@ -303,7 +302,7 @@ class PretrainedFeatureTransformer(
         extractor = self._extractor()
         if self.layer is None:
             better = "features are better taken below: layer={below}"
-            warn_of_top(extractor.facts, better, stacklevel=5)
+            warn_of_top(extractor.facts, better)
         shapes = extractor.shapes
         several = isinstance(self.layer, list)
         self.feature_shape_ = (sum(map(math.prod, shapes)),) if several else shapes[0]
@@ -321,7 +320,7 @@ class PretrainedFeatureTransformer(
             images.raise_if_bad()
         elif images.bad:
             message = f"{list_bad_rows(images.bad_rows())}\nTheir features are NaN."
-            warnings.warn(message, InvalidImagesWarning, stacklevel=3)
+            warn(message, InvalidImagesWarning)
         return rows
 
     def _extractor(self):

@@ -19,12 +19,6 @@ def written(folder, n=4):
     return write_segment(folder, keys, rows), keys, rows
 
 
-def read_all(path):
-    segment = Segment(path, SHAPE, DTYPE)
-    out = np.empty((len(segment.keys), *SHAPE), DTYPE)
-    return out, segment.read(range(len(out)), out)
-
-
 def test_rows_come_back_in_any_order(tmp_path):
     path, keys, rows = written(tmp_path)
     segment = Segment(path, SHAPE, DTYPE)
