@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -18,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from sktransfer._exceptions import BackboneError
+from sktransfer._foreign import foreign_code
 from sktransfer._tiny import WEIGHTS as TINY_WEIGHTS
 
-FORMAT = 3  # of keys, rows and facts: raised when one of them changes its meaning
+FORMAT = 4  # of keys, rows and facts: raised when one of them changes its meaning
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,8 @@ class BackboneSpec:
     def identity(self):
         """What determines the network, in plain values, found without Keras.
 
-        None where that cannot be told: a Keras model, or weights not downloaded yet.
+        None where that cannot be told: a Keras model, weights not downloaded yet, or a file
+        that names code, which may change beside it.
         """
         weights = self._weights_identity()
         if weights is None:
@@ -271,10 +274,8 @@ class BackboneSpec:
         }
 
     def _weights_identity(self):
-        if isinstance(self.backbone, PackedNetwork):
-            return {"network": self.backbone.sha256}
         if self.family is None:
-            return {"network": _sha256(self.backbone)} if self._is_path() else None
+            return self._own_identity()
         if self.weights is None:
             return "random"
         if self.weights not in ("pretrained", "imagenet"):
@@ -283,6 +284,16 @@ class BackboneSpec:
             return {TINY_WEIGHTS.name: _sha256(TINY_WEIGHTS)}
         files = sorted(weights_folder().glob(self.family.weights_files))
         return {file.name: _sha256(file) for file in files} or None
+
+    def _own_identity(self):
+        if isinstance(self.backbone, PackedNetwork):
+            config, content = json.loads(self.backbone.config), self.backbone.sha256
+        elif self._is_path():
+            config, content = _config_in(self.backbone), _sha256(self.backbone)
+        else:
+            return None
+        own = foreign_code({**config, "compile_config": None}) is None
+        return {"network": content} if own else None
 
     def _is_path(self):
         return isinstance(self.backbone, (str, os.PathLike))
@@ -373,6 +384,15 @@ def keras_backend():
         return settings.get("backend", "tensorflow")
     except (OSError, ValueError, AttributeError):
         return "tensorflow"
+
+
+def _config_in(path):
+    """The configuration in a .keras file, or none where it is damaged: loading it will say."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return json.loads(file.read("config.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return {}
 
 
 def _sha256(path):

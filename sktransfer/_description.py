@@ -4,7 +4,7 @@ import math
 import re
 from collections import defaultdict
 
-from sktransfer._fingerprint import fingerprint, holds_foreign_code
+from sktransfer._fingerprint import fingerprint
 from sktransfer._keras import keras
 
 
@@ -30,20 +30,18 @@ def describe(model, tensors, fresh_names):
     Returns
     -------
     facts : dict
-        In plain values: ``fingerprint``, of architecture and weights; ``foreign_code``,
-        whether some layer is not Keras' own; ``input_size``;
+        In plain values: ``fingerprint``, of architecture and weights; ``input_size``;
         ``layers``, each a dict of its ``name``, ``shape`` (of its output without the batch,
         or None where that is not one tensor), ``kernel`` (whether it has one), numbers of
         ``parameters``, of those that are ``trainable`` and of multiplications (``macs``),
         and ``inputs`` (positions of layers); ``output``, the last layer's position;
         ``below_top``, that of the layer below a top that makes class scores, or None.
     """
-    operations = list(model.operations)
+    operations, size = list(model.operations), model.inputs[0].shape[1:3]
     names = _fresh_names(operations) if fresh_names else [o.name for o in operations]
     return {
-        "fingerprint": fingerprint(model),
-        "foreign_code": holds_foreign_code(model),
-        "input_size": list(model.inputs[0].shape[1:3]),
+        "fingerprint": fingerprint(model, size),
+        "input_size": list(size),
         "layers": [
             {
                 "name": name,

@@ -24,8 +24,7 @@ def find_facts(spec, cache):
 
 def note_facts(spec, facts, cache):
     identity = spec.identity()  # again: the weights may have been downloaded just now
-    # Of code that is not Keras' own, a file tells the name only: it may change beside it.
-    if identity is not None and not facts["foreign_code"]:
+    if identity is not None:
         cache.write_manifest(identity, facts)
 
 

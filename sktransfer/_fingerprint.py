@@ -6,35 +6,47 @@ import marshal
 
 import numpy as np
 
+from sktransfer._foreign import foreign_code
+from sktransfer._keras import keras
 
-def fingerprint(model):
+RANGES = ((0, 1), (-1, 1), (0, 255))  # of pixels that networks take
+
+
+def fingerprint(model, size):
     """A hash of a model's architecture and weights, whatever its layers are called.
 
-    Layers stand for themselves by their position. Of a layer that is not Keras' own, the code
-    of its methods counts as well.
+    Layers stand for themselves by their position. Where code counts that is not Keras' own,
+    so do that of layers' methods and, since methods may call and look up anything, what the
+    model makes of a few fixed images of a size.
     """
     positions = {o.name: f"layer {i}" for i, o in enumerate(model.operations)}
     config = _anonymous({**model.get_config(), "name": None}, positions)
     result = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for part in _parts(model):
-        for cls in _foreign_classes(part):
-            functions = (vars(cls)[name] for name in sorted(vars(cls)))
-            codes = (f.__code__ for f in functions if hasattr(f, "__code__"))
-            result.update(b"".join(map(marshal.dumps, codes)))
     for weight in model.get_weights():
         result.update(f"{weight.dtype} {weight.shape}".encode())
         result.update(np.ascontiguousarray(weight))
+    if foreign_code(config):
+        for code in _codes(model):
+            result.update(marshal.dumps(code))
+        result.update(_probed(model, size))
     return result.hexdigest()
 
 
-def holds_foreign_code(model):
-    """Whether some layer is not Keras' own: a file says its name, and not what it does."""
-    return not all(type(part).__module__.startswith("keras.") for part in _parts(model))
+def _codes(model):
+    """The code of methods of layers that are not Keras' own, those within layers as well."""
+    for part in (*model.operations, *model._flatten_layers()):
+        for cls in _foreign_classes(part):
+            functions = (vars(cls)[name] for name in sorted(vars(cls)))
+            yield from (f.__code__ for f in functions if hasattr(f, "__code__"))
 
 
-def _parts(model):
-    """Operations and layers, those within layers as well."""
-    return (*model.operations, *model._flatten_layers())
+def _probed(model, size):
+    """What a model makes of noise, in the ranges that networks take."""
+    rng = np.random.default_rng(0)
+    images = [rng.uniform(low, high, (*size, 3)) for low, high in RANGES]
+    plain = keras.Model(model.inputs[0], model.outputs[0])  # of an array, not a list of one
+    made = plain(np.array(images, dtype=np.float32), training=False)
+    return np.ascontiguousarray(keras.ops.convert_to_numpy(made))
 
 
 def _foreign_classes(part):

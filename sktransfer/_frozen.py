@@ -230,7 +230,8 @@ def _key(spec):
     """What tells networks in memory apart, or None while the weights are not there."""
     identity = spec.identity()
     if identity is None and spec.family is None:
-        identity = [fingerprint(_functional(spec.backbone)), spec.size]
+        model, size = _own_network(spec)
+        identity = [fingerprint(model, size), size]
     return identity and json.dumps(identity, sort_keys=True)
 
 
@@ -305,20 +306,7 @@ def _load_weights(model, spec):
 
 def _own_copy(spec):
     """The user's network at the size asked for, with layers and weights of its own."""
-    model = _functional(spec.backbone)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise BackboneError(
-            f"the network has {len(model.inputs)} inputs and {len(model.outputs)} "
-            "outputs, and one of each is needed: keras.Model(an input, an output) of it"
-        )
-    shape = model.inputs[0].shape[1:]
-    if len(shape) != 3 or shape[2] != 3:
-        raise BackboneError(f"the network takes {shape}, not (height, width, 3)")
-    size = spec.size or shape[:2]
-    if None in size:
-        raise BackboneError("the network takes images of any size: say input_size")
-    if any(own not in (None, asked) for own, asked in zip(shape[:2], size, strict=True)):
-        raise BackboneError(f"input_size={size}, but the network takes {shape[:2]}")
+    model, size = _own_network(spec)
     graph = keras.Model(model.inputs[0], model.outputs[0])
     with _lambdas_refused("the network"):
         copy = keras.models.clone_model(graph, input_tensors=keras.Input((*size, 3)))
@@ -333,6 +321,25 @@ def _own_copy(spec):
             "else: it holds state of another kind"
         )
     return copy
+
+
+def _own_network(spec):
+    """The user's network, which is one for images, and their size."""
+    model = _functional(spec.backbone)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise BackboneError(
+            f"the network has {len(model.inputs)} inputs and {len(model.outputs)} "
+            "outputs, and one of each is needed: keras.Model(an input, an output) of it"
+        )
+    shape = model.inputs[0].shape[1:]
+    if len(shape) != 3 or shape[2] != 3:
+        raise BackboneError(f"the network takes {shape}, not (height, width, 3)")
+    size = spec.size or shape[:2]
+    if None in size:
+        raise BackboneError("the network takes images of any size: say input_size")
+    if any(own not in (None, asked) for own, asked in zip(shape[:2], size, strict=True)):
+        raise BackboneError(f"input_size={size}, but the network takes {shape[:2]}")
+    return model, size
 
 
 def _functional(model):
@@ -377,16 +384,18 @@ def plain_settings():
     """Build in float32, channels last, from a fixed seed; leave no trace of it."""
     with _settings_lock:
         state, policy = random.getstate(), keras.config.dtype_policy()
-        layout = keras.config.image_data_format()
+        layout, floats = keras.config.image_data_format(), keras.config.floatx()
         try:
             random.seed(0)  # where Keras' initializers take their seeds from
             keras.config.set_dtype_policy("float32")
             keras.config.set_image_data_format("channels_last")
+            keras.config.set_floatx("float32")
             yield
         finally:
             random.setstate(state)
             keras.config.set_dtype_policy(policy)
             keras.config.set_image_data_format(layout)
+            keras.config.set_floatx(floats)
 
 
 def _keep_to_share_of_cores():

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktransfer._augmentation import ImageAugmentation
 from sktransfer._classifier import FineTunedConvNetClassifier
 from sktransfer._exceptions import InvalidStateError
+from sktransfer._foreign import foreign_code
 from sktransfer._persistence import check_format, from_state, to_state
 from sktransfer._segments import write_durably
 
@@ -25,18 +26,6 @@ REMEDIES = {
     "backbone": "save the network as a .keras file and set backbone to its path",
     "optimizer": "set it to keras.optimizers.serialize(optimizer)",
 }
-# Keras' classes that run code, or read files, which their configuration names.
-UNSAFE = {
-    "FlaxLayer",
-    "IntegerLookup",
-    "JaxLayer",
-    "Lambda",
-    "StringLookup",
-    "TFSMLayer",
-    "TextVectorization",
-    "TorchModuleWrapper",
-}
-DATA = {"__keras_tensor__", "__numpy__", "__tensor__"}  # in configurations, but no classes
 
 
 def save_classifier(classifier, path):
@@ -89,9 +78,9 @@ def save_classifier(classifier, path):
     check_is_fitted(classifier)
     state = to_state(classifier._fitted)
     arrays = state.pop("arrays")
-    unsafe = _unsafe_part([json.loads(state["config"]), classifier.optimizer])
-    if unsafe is not None:
-        raise TypeError(f"the network cannot be saved without pickle: {unsafe}")
+    foreign = foreign_code([json.loads(state["config"]), classifier.optimizer])
+    if foreign is not None:
+        raise TypeError(f"the network cannot be saved without pickle: {foreign}")
     parameters = classifier.get_params(deep=False)
     attributes = {
         name: vars(classifier)[name] for name in vars(classifier) if _is_fitted(name)
@@ -149,9 +138,9 @@ def load_classifier(path):
             _all_from_plain(saved[part]) for part in ("parameters", "attributes", "network")
         )
         _check_names(parameters, attributes)
-        unsafe = _unsafe_part([json.loads(network["config"]), parameters.get("optimizer")])
-        if unsafe is not None:
-            raise InvalidStateError(f"{os.fspath(path)!r} is not safe to load: {unsafe}")
+        foreign = foreign_code([json.loads(network["config"]), parameters.get("optimizer")])
+        if foreign is not None:
+            raise InvalidStateError(f"{os.fspath(path)!r} is not safe to load: {foreign}")
         classifier = FineTunedConvNetClassifier(**parameters)
         vars(classifier).update(attributes)
         classifier._fitted = from_state(
@@ -191,22 +180,6 @@ def _check_names(parameters, attributes):
     unknown |= {name for name in attributes if not _is_fitted(name)}
     if unknown:
         raise InvalidStateError(f"unknown names: {', '.join(sorted(unknown))}")
-
-
-def _unsafe_part(config):
-    """What a Keras configuration names beside plain layers, as a sentence, or None."""
-    if isinstance(config, dict):
-        name, module = config.get("class_name"), config.get("module")
-        if name is not None and name not in DATA:
-            own = isinstance(module, str) and f"{module}.".startswith("keras.")
-            if not own or ">" in (config.get("registered_name") or ""):
-                return f"{module}.{name} is not Keras' own"
-            if name in UNSAFE:
-                return f"Keras' {name} runs code or reads files that its configuration names"
-        config = list(config.values())
-    if isinstance(config, (list, tuple)):
-        return next(filter(None, map(_unsafe_part, config)), None)
-    return None
 
 
 def _all_to_plain(values, left_out=()):

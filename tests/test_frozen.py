@@ -86,6 +86,7 @@ def test_layers_are_named_as_in_a_fresh_process():
 def test_building_leaves_no_trace_in_global_state(tmp_path):
     random.seed(5)
     keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.config.set_floatx("float16")
     try:
         before = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002
         network = load(spec("tiny", weights=None, input_size=(20, 20)))
@@ -94,17 +95,22 @@ def test_building_leaves_no_trace_in_global_state(tmp_path):
         assert random.getstate() == before[0]
         np.testing.assert_equal(np.random.get_state(legacy=False), before[1])  # noqa: NPY002
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert keras.config.floatx() == "float16"
         assert rows.dtype == np.float32
-        assert {w.dtype for w in network._model.weights} == {"float32"}
+        assert {v.dtype for v in (*network._model.weights, *network._model.inputs)} == {
+            "float32"
+        }
     finally:
         keras.config.set_dtype_policy("float32")
+        keras.config.set_floatx("float32")
 
 
 def test_the_fingerprint_follows_weights_and_architecture_but_not_names():
     model = small_network()
-    assert fingerprint(model) == fingerprint(small_network())
-    assert fingerprint(model) != fingerprint(small_network(seed=1))
-    assert fingerprint(model) != fingerprint(small_network(size=(13, 13)))
+    mine = fingerprint(model, (12, 12))
+    assert fingerprint(small_network(), (12, 12)) == mine
+    assert fingerprint(small_network(seed=1), (12, 12)) != mine
+    assert fingerprint(small_network(size=(13, 13)), (13, 13)) != mine
 
 
 def test_the_fingerprint_follows_code_of_layers_within_layers():
@@ -118,10 +124,10 @@ def test_the_fingerprint_follows_code_of_layers_within_layers():
         inputs = keras.Input((12, 12, 3))
         return keras.Model(inputs, inside(inputs))
 
-    doubled = fingerprint(network())
-    assert fingerprint(network()) == doubled
+    doubled = fingerprint(network(), (12, 12))
+    assert fingerprint(network(), (12, 12)) == doubled
     Doubling.call = lambda self, x: 3 * x
-    assert fingerprint(network()) != doubled
+    assert fingerprint(network(), (12, 12)) != doubled
 
 
 def features(model, X, **parameters):
@@ -143,9 +149,8 @@ def test_a_layer_named_after_its_activation_does_not_hide_it():
         return keras.Sequential(layers)
 
     relu, tanh = network("relu"), network("tanh")
-    assert fingerprint(keras.Model(relu.inputs, relu.outputs)) != fingerprint(
-        keras.Model(tanh.inputs, tanh.outputs)
-    )
+    prints = (fingerprint(keras.Model(n.inputs, n.outputs), (12, 12)) for n in (relu, tanh))
+    assert len(set(prints)) == 2
     assert not np.array_equal(features(relu, RGB), features(tanh, RGB))
 
 
@@ -196,19 +201,75 @@ def test_the_code_of_a_layer_of_the_users_own_counts():
     np.testing.assert_allclose(three, two * 1.5, rtol=1e-5)
 
 
-def test_the_code_of_a_layer_counts_where_a_file_names_it(tmp_path):
-    """Looked up without building the network, features of the old code would be found."""
-    path = tmp_path / "scaled.keras"
-    made = []
-    for factor in (2, 3):
-        code = f"class Scale(keras.layers.Layer):\n    def call(self, x): return x * {factor}"
-        exec(code, {"keras": keras, "__name__": "theirs"}, defined := {})
-        keras.saving.register_keras_serializable("theirs", "Scale")(defined["Scale"])
-        if factor == 2:
-            keras.Sequential([keras.Input((12, 12, 3)), defined["Scale"]()]).save(path)
-        _frozen._networks.clear()  # as in a new process
-        made.append(features(str(path), RGB))
+SCALING = {  # ways to write code of one's own, of which a file tells but the name
+    "method": """
+@keras.saving.register_keras_serializable("theirs")
+class Scale(keras.layers.Layer):
+    def call(self, x): return x * FACTOR
+last = Scale()
+""",
+    "attribute": """
+@keras.saving.register_keras_serializable("theirs")
+class Scale(keras.layers.Layer):
+    factor = FACTOR
+    def call(self, x): return x * self.factor
+last = Scale()
+""",
+    "static method": """
+@keras.saving.register_keras_serializable("theirs")
+class Scale(keras.layers.Layer):
+    @staticmethod
+    def scaled(x): return x * FACTOR
+    def call(self, x): return self.scaled(x)
+last = Scale()
+""",
+    "helper": """
+def scaled(x, factor=FACTOR): return x * factor
+@keras.saving.register_keras_serializable("theirs")
+class Scale(keras.layers.Layer):
+    def call(self, x): return scaled(x)
+last = Scale()
+""",
+    "activation": """
+@keras.saving.register_keras_serializable("theirs")
+def scaled(x): return x * FACTOR
+last = keras.layers.Activation(scaled)
+""",
+}
+
+
+@pytest.mark.parametrize("way", SCALING)
+@pytest.mark.parametrize("form", ["model", "pickle", "file"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_code_of_the_users_own_counts_wherever_it_is(way, form, restarted, tmp_path):
+    path, made = tmp_path / "scaled.keras", []
+    for factor in ("2.0", "3.0"):
+        code = SCALING[way].replace("FACTOR", factor)
+        exec(code, names := {"keras": keras, "__name__": "theirs"})
+        network = keras.Sequential([keras.Input((12, 12, 3)), names["last"]])
+        transformer = PretrainedFeatureTransformer(network, preprocessing="rescale")
+        if not made:  # a file and a pickle are what they were, whatever the code is now
+            network.save(path)
+            pickled = pickle.dumps(transformer)
+        if form == "file":
+            transformer.set_params(backbone=path)
+        if form == "pickle":
+            transformer = pickle.loads(pickled)
+        if restarted:
+            _frozen._networks.clear()  # as in a new process
+        made.append(transformer.fit_transform(RGB))
     np.testing.assert_allclose(made[1], made[0] * 1.5, rtol=1e-5)
+
+
+def test_code_of_the_users_own_is_kept_and_looked_up(tmp_path):
+    path = tmp_path / "scaled.keras"
+    exec(SCALING["method"].replace("FACTOR", "2.0"), names := {"keras": keras})
+    keras.Sequential([keras.Input((12, 12, 3)), names["last"]]).save(path)
+    first = features(path, RGB)
+    before = PretrainedFeatureTransformer().cache_info().misses
+    _frozen._networks.clear()
+    np.testing.assert_array_equal(features(path, RGB), first)
+    assert PretrainedFeatureTransformer().cache_info().misses == before
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64"])

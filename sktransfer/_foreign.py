@@ -1,0 +1,37 @@
+"""Code that a Keras configuration only names: it may change, or do harm, unseen."""
+
+# Keras' classes that run code, or read files, that their configuration names.
+RUNNING = {
+    "FlaxLayer",
+    "IntegerLookup",
+    "JaxLayer",
+    "Lambda",
+    "StringLookup",
+    "TFSMLayer",
+    "TextVectorization",
+    "TorchModuleWrapper",
+}
+DATA = {  # in configurations, but no classes
+    "__bytes__",
+    "__ellipsis__",
+    "__keras_tensor__",
+    "__numpy__",
+    "__slice__",
+    "__tensor__",
+}
+
+
+def foreign_code(config):
+    """What a Keras configuration names beside layers of Keras' own, as a sentence, or None."""
+    if isinstance(config, dict):
+        name, module = config.get("class_name"), config.get("module")
+        if name is not None and name not in DATA:
+            own = isinstance(module, str) and f"{module}.".startswith("keras.")
+            if not own or ">" in (config.get("registered_name") or ""):
+                return f"{module}.{name} is not Keras' own"
+            if name in RUNNING:
+                return f"Keras' {name} runs code or reads files that its configuration names"
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        return next(filter(None, map(foreign_code, config)), None)
+    return None
