@@ -16,6 +16,7 @@ import glob
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import threading
@@ -39,6 +40,7 @@ DEFAULT_MAX_BYTES = 20e9
 SMALL_BYTES = 16 << 20  # segments below this are merged …
 MANY_SEGMENTS = 32  # … when there are more of them than this
 CLOCK_SECONDS = 1.0
+DAY_SECONDS = 86400
 STALE_SECONDS = 3600  # a temporary file of this age has no writer any more
 OWN_FOLDER = re.compile("[0-9a-f]{64}")  # a name by `_name`
 OWN_FILE = re.compile("[0-9a-f]{32}")  # a name by `uuid`
@@ -127,8 +129,10 @@ class FeatureCache:
             return True
         segments = sorted(self._segments(), key=lambda segment: segment[1].st_mtime)
         excess = sum(s.st_size for _, s in segments) + nbytes - self.max_bytes
-        # The clock that dates files may lag behind the one that dates the use.
-        removable = [(p, s) for p, s in segments if s.st_mtime < used_since - CLOCK_SECONDS]
+        # The clock that dates files may lag behind the one that dates the use; a day ahead,
+        # it was wrong.
+        first, last = used_since - CLOCK_SECONDS, time.time() + DAY_SECONDS
+        removable = [(p, s) for p, s in segments if not first <= s.st_mtime <= last]
         if excess > sum(s.st_size for _, s in removable):
             return False
         for path, status in removable:
@@ -233,7 +237,7 @@ class RowStore:
             for name in _list(self.folder):
                 with contextlib.suppress(OSError):
                     path = self.folder / name
-                    age = time.time() - path.stat().st_mtime
+                    age = abs(time.time() - path.stat().st_mtime)
                     own = path.suffix == TEMPORARY and OWN_FILE.fullmatch(path.stem)
                     if own and age > STALE_SECONDS:
                         path.unlink()
@@ -374,9 +378,12 @@ def _users_folder():
 def _max_bytes():
     limit = os.environ.get("SKTRANSFER_CACHE_SIZE", DEFAULT_MAX_BYTES)
     try:
-        return float(limit)
+        size = float(limit)
     except ValueError:
-        raise ValueError(f"SKTRANSFER_CACHE_SIZE={limit!r} is no number of bytes") from None
+        size = math.nan
+    if math.isnan(size):
+        raise ValueError(f"SKTRANSFER_CACHE_SIZE={limit!r} is no number of bytes")
+    return size
 
 
 @functools.lru_cache(maxsize=32)

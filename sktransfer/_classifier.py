@@ -415,6 +415,11 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         images.raise_if_bad()
         logits = predict_logits(fitted, extractor, images, self.optimizer, self.verbose)
         images.raise_if_bad()
+        if not np.isfinite(logits).all():
+            raise ValueError(
+                "the network makes NaN or infinity of images: its training diverged; fit it "
+                "again with lower learning rates"
+            )
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
     def cache_info(self):
@@ -491,7 +496,9 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         check_classification_targets(y)
         if len(y) != n:
             raise ValueError(f"X has {n} images and y {len(y)} labels")
-        weights = _check_sample_weight(sample_weight, y, dtype=np.float32, copy=True)
+        weights = _check_sample_weight(
+            sample_weight, y, dtype=np.float32, copy=True, ensure_non_negative=True
+        )
         if not weights.any():
             raise ValueError("sample_weight is zero for every image")
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -502,6 +509,10 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
                 "sample_weight is zero; two are needed"
             )
         by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        if not np.isfinite(by_class).all() or by_class.min() < 0:
+            raise ValueError(
+                f"class_weight={self.class_weight} has negative or infinite weights"
+            )
         by_class = by_class.astype(np.float32)
         return codes, weights * by_class[codes], by_class
 
@@ -527,9 +538,10 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         y = column_or_1d(y)
         if len(y) != n:
             raise ValueError(f"X_val has {n} images and y_val {len(y)} labels")
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(f"y_val has labels that y does not have: {unknown.tolist()}")
+        known = set(self.classes_.tolist())
+        unknown = [label for label in dict.fromkeys(y.tolist()) if label not in known]
+        if unknown:
+            raise ValueError(f"y_val has labels that y does not have: {unknown}")
         return np.searchsorted(self.classes_, y)
 
     def _stages(self, facts):

@@ -20,6 +20,11 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # JPEG opens MPO
 RESIZE_FILTER = "bilinear"
 BACKGROUND = (255, 255, 255)
 ENCODED = (bytes, bytearray, memoryview)
+LONGEST_PATH = 4096  # bytes
+PNG_BIT_DEPTH = 24  # where a PNG file says how many bits a channel has
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # of TIFF
+ORIENTATION = 274  # of EXIF, and what turns an image upright, by Image.Transpose' numbers
+UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
 class UnreadableImageError(Exception):
@@ -45,7 +50,9 @@ def load(source):
     if isinstance(source, ENCODED):
         return _not_empty(bytes(source))
     if isinstance(source, np.ndarray):
-        return source
+        if np.ma.is_masked(source):
+            raise UnreadableImageError("has masked pixels: fill them, array.filled(value)")
+        return np.asarray(source)
     if _is_pil(source):
         return _encode(source)
     if source is None or type(source).__name__ in ("NAType", "NaTType"):
@@ -158,7 +165,19 @@ def _open(content, max_pixels):
     _check_size(image, "max_image_pixels", max_pixels)
     _check_size(image, "PIL.Image.MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     _check_mode(image)
+    if image.format == "PNG" and "transparency" in image.info:
+        image.info["transparency"] = _of_eight_bits(image, bits=content[PNG_BIT_DEPTH])
     return image
+
+
+def _of_eight_bits(image, bits):
+    """What is transparent in a PNG, in the units of its pixels: Pillow leaves the file's."""
+    value = image.info["transparency"]
+    if image.mode == "L":
+        return value * (255 // (2**bits - 1))
+    if image.mode == "RGB" and bits == 16:
+        return tuple(channel >> 8 for channel in value)
+    return value
 
 
 def _check_size(image, name, limit):
@@ -174,25 +193,37 @@ def _check_mode(image):
             f"has {image.mode!r} pixels, whose range is unknown; "
             "load it as an array and say input_range"
         )
+    if image.format == "TIFF" and image.mode.startswith("I;16"):
+        [bits], white = image.tag_v2[BITS_PER_SAMPLE], image.tag_v2[PHOTOMETRIC]
+        if bits != 16 or white == WHITE_IS_ZERO:
+            order = ", of which 0 is white" if white == WHITE_IS_ZERO else ""
+            raise UnreadableImageError(
+                f"has {bits}-bit pixels{order}, which Pillow leaves as they are; "
+                "load it as an array and say input_range"
+            )
 
 
 def _why_not_an_image(content):
+    if len(content) < LONGEST_PATH and b"\0" not in content and os.path.exists(content):
+        return "is a path as bytes, which are taken for an encoded file: pass it as text"
     start = content[:256].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "is an HTML page, not an image"
     known = f"an image in one of the formats {', '.join(FORMATS)}"
-    other = _other_format(content)
-    return f"looks like {other}, not {known}" if other else f"is not {known}"
+    format_ = _format_by_first_bytes(content)
+    if format_ in FORMATS:
+        return f"looks like {format_}, but is damaged or of a kind that Pillow cannot read"
+    return f"looks like {format_}, not {known}" if format_ else f"is not {known}"
 
 
-def _other_format(content):
-    """The format that Pillow knows a file by its first bytes to be of, or None."""
+def _format_by_first_bytes(content):
+    """The format that Pillow takes a file for by its first bytes, or None."""
     from PIL import Image
 
     Image.init()
     for name, (_, accept) in Image.OPEN.items():
         with contextlib.suppress(Exception):  # there may be fewer bytes than it looks at
-            if name not in FORMATS and accept and accept(content[:16]):
+            if accept and accept(content[:16]):
                 return name
     return None
 
@@ -217,9 +248,10 @@ def _decode_file(content, size, max_pixels):
 
 
 def _upright(image):
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(image)
+    # Not by `ImageOps.exif_transpose`, which fails where any tag cannot be written again.
+    image.load()
+    way = UPRIGHT.get(image.getexif().get(ORIENTATION))
+    return image if way is None else image.transpose(way)
 
 
 def _opaque(image):
@@ -251,7 +283,7 @@ def _check_array(array, input_range):
     low, high = input_range
     if array.min() < low or array.max() > high:
         raise UnreadableImageError(
-            f"has pixels from {array.min():g} to {array.max():g}, "
+            f"has pixels from {array.min()} to {array.max()}, "
             f"outside input_range=({low:g}, {high:g})"
         )
 

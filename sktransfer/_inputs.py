@@ -33,6 +33,10 @@ def check_images(estimator, X, *, reset):
         One source for each row, as `_decoding.load` takes it.
     """
     _refuse_what_is_no_sequence(X)
+    if np.ma.is_masked(X):
+        raise ValueError(
+            "X has masked values, and pixels have none: fill them, X.filled(value)"
+        )
     column = _column_of_images(X)
     if column is not None:
         return _check_column(estimator, X, column, reset)

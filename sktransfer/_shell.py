@@ -56,6 +56,7 @@ def run(arguments):
         job, options = _predict, _predict_parser().parse_args(arguments[1:])
     else:
         job, options = _learn, _checked(_parser(), arguments)
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of classes can be any text
     try:
         code = job(options)
         sys.stdout.flush()
@@ -249,7 +250,7 @@ def _printer(form, classes):
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["file", "label", "confidence"])
         return lambda file, label, confidence: writer.writerow(
-            [file, label, f"{confidence:.6f}"]
+            [_written(file), _written(label), f"{confidence:.6f}"]
         )
     if form == "jsonl":
         return lambda file, label, confidence: print(
@@ -257,8 +258,18 @@ def _printer(form, classes):
         )
     width = max(len(str(label)) for label in classes)
     return lambda file, label, confidence: print(
-        f"{label!s:{width}}  {confidence:.3f}  {file}"
+        f"{_written(label):{width}}  {confidence:.3f}  {_written(file)}"
     )
+
+
+def _written(text):
+    """A text as standard output can take it, names of files as the bytes that they are."""
+    encoding, text = sys.stdout.encoding, str(text)
+    try:
+        text.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def _show_digits():

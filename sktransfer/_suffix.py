@@ -104,7 +104,7 @@ class CompiledSuffix:
                 frozen = spec.first_trainable is None or i < spec.first_trainable
                 _freeze(layer, everything=frozen)
             self.model.compile(
-                optimizer=_optimizer(optimizer),
+                optimizer=fresh_optimizer(optimizer),
                 loss=_loss(spec.head.n_outputs),
                 weighted_metrics=[_accuracy(spec.head.n_outputs)],
             )
@@ -229,13 +229,19 @@ def _optimizer_config(optimizer):
     return optimizer
 
 
-def _optimizer(optimizer):
+def fresh_optimizer(optimizer):
     """A new optimizer: the learning rate is the stage's, and set in each epoch."""
     config = _optimizer_config(optimizer)
-    if isinstance(config, str):
-        return keras.optimizers.get(config)
-    settings = {**config["config"], "learning_rate": 1e-3}
-    return keras.optimizers.deserialize({**config, "config": settings})
+    try:
+        if isinstance(config, str):
+            return keras.optimizers.get(config)
+        settings = {**config["config"], "learning_rate": 1e-3}
+        return keras.optimizers.deserialize({**config, "config": settings})
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"optimizer={optimizer!r} is neither the name of one of Keras' optimizers, nor "
+            f"one, nor what keras.optimizers.serialize makes of one: {error}"
+        ) from error
 
 
 def _loss(n_outputs):

@@ -22,6 +22,7 @@ from sktransfer._suffix import (
     SuffixSpec,
     compiled,
     discard,
+    fresh_optimizer,
     initial_head,
 )
 from sktransfer._tasks import watch_extraction
@@ -66,6 +67,7 @@ class Fit:
     def __init__(self, backbone, extractor, network, training, title=""):
         self._backbone, self._extractor, self._network = backbone, extractor, network
         self._training, self._title = training, title
+        fresh_optimizer(training.optimizer)  # or an error, before anything is computed
         self.history = defaultdict(list)
         self.best_epoch = None
         self.head_C, self.head_views = None, ()

@@ -49,4 +49,5 @@ def rounded(row, dtype):
     if row.dtype == dtype:
         return row
     range_ = np.finfo(dtype)
-    return np.clip(row, range_.min, range_.max).astype(dtype)
+    with np.errstate(under="ignore"):  # whatever the caller has NumPy do about it
+        return np.clip(row, range_.min, range_.max).astype(dtype)

@@ -237,6 +237,16 @@ def test_manifests_are_kept_and_checked(tmp_path):
         assert cache.read_manifest({"a": 1}) is None
 
 
+def test_what_is_dated_in_the_future_makes_way_as_well(tmp_path, monkeypatch):
+    store = FeatureCache(tmp_path).store({"any": 1}, SHAPE)
+    write(store, [1])
+    [segment] = segments(tmp_path)
+    os.utime(segment, (time.time() + 1e7,) * 2)  # by a clock that was wrong
+    monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", str(segment.stat().st_size))
+    assert FeatureCache(tmp_path).make_room(1, used_since=time.time())
+    assert segments(tmp_path) == []
+
+
 def test_the_default_folder_is_the_environments(cache, tmp_path, monkeypatch):
     assert FeatureCache("default").folder == cache
     assert FeatureCache(tmp_path / "mine").folder == tmp_path / "mine"
@@ -245,8 +255,9 @@ def test_the_default_folder_is_the_environments(cache, tmp_path, monkeypatch):
     assert FeatureCache("default").folder == tmp_path / "xdg" / "sktransfer"
 
 
-def test_a_limit_that_is_no_number_is_named(monkeypatch):
-    monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", "plenty")
+@pytest.mark.parametrize("limit", ["plenty", "nan"])
+def test_a_limit_that_is_no_number_is_named(limit, monkeypatch):
+    monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", limit)
     with pytest.raises(ValueError, match="SKTRANSFER_CACHE_SIZE"):
         PretrainedFeatureTransformer().cache_info()
 

@@ -382,6 +382,15 @@ def test_where_fine_tuning_fails_the_head_of_all_images_stays(sevens, validation
     np.testing.assert_array_equal(fitted.decision_function(X), head_alone.decision_function(X))
 
 
+def test_predictions_that_are_no_numbers_are_refused(sevens):
+    X, y, _, _ = sevens
+    one_step = {"batch_size": 80, "fine_tune_epochs": 1, "early_stopping": False}
+    diverged = classifier(fine_tune_learning_rate=1e8, unfreeze=3, **one_step).fit(X, y)
+    for predict in (diverged.predict, diverged.predict_proba, diverged.decision_function):
+        with pytest.raises(ValueError, match="diverged"):
+            predict(X)
+
+
 def test_validation_images_of_ones_own(sevens):
     X, y, X_val, y_val = sevens
     fitted = classifier(early_stopping=True).fit(X, y, X_val=X_val, y_val=y_val)
@@ -499,11 +508,22 @@ def test_what_cannot_be_learned_is_refused_before_training(sevens):
         ({"unfreeze": 9}, y, BackboneError, "6 layers with kernels"),
         ({"unfreeze": "block4"}, y, BackboneError, "nearest"),
         ({"augmentation_views": 0}, y, ValueError, "augmentation_views"),
+        ({"optimizer": None}, y, ValueError, "optimizer=None"),
+        ({"optimizer": keras.optimizers.Adam}, y, ValueError, "optimizer=<class"),
+        ({"optimizer": "adamant"}, y, ValueError, "optimizer='adamant'"),
+        ({"optimizer": {"a": 1}}, y, ValueError, "optimizer={'a': 1}"),
+        ({"class_weight": dict.fromkeys(range(5, 10), -1)}, y, ValueError, "class_weight"),
+        ({"class_weight": dict.fromkeys(range(5, 10), np.nan)}, y, ValueError, "class_weight"),
     ):
         with pytest.raises(error, match=message):
             classifier(**parameters).fit(X, labels)
     with pytest.raises(InvalidImagesError, match="row 1"):
         classifier().fit([X[0], "missing.png"], [0, 1])
+    with pytest.raises(ValueError, match="Negative"):
+        classifier().fit(X, y, sample_weight=np.full(80, -1))
+    texts = y.astype(str).astype(object)
+    with pytest.raises(ValueError, match=r"y_val has labels that y does not have: \[None\]"):
+        classifier().fit(X, texts, X_val=X, y_val=np.where(y == 5, None, texts))
     assert classifier().cache_info().misses == misses
 
 

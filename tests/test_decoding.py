@@ -1,7 +1,9 @@
 import hashlib
 import io
 import os
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -84,6 +86,16 @@ def test_photographs_are_turned_upright(orientation):
     np.testing.assert_array_equal(decode_same_size(pil, PIXELS), PIXELS)
 
 
+def test_a_tag_that_cannot_be_written_does_not_stop_the_turning():
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2)
+    exif += struct.pack("<HHIHH", 274, 3, 1, 3, 0)  # upside down …
+    exif += (
+        struct.pack("<HHII", 282, 10, 1, 38) + bytes(4) + struct.pack("<ii", -72, 1)
+    )  # … at
+    content = encoded(Image.fromarray(PIXELS[::-1, ::-1]), exif=exif)  # a density below zero
+    np.testing.assert_array_equal(decode_same_size(content, PIXELS), PIXELS)
+
+
 def test_sixteen_bits_are_scaled_rather_than_clipped():
     grey = np.linspace(0, 65535, 48).reshape(6, 8).astype(np.uint16)
     content = encoded(Image.fromarray(grey))
@@ -119,6 +131,31 @@ def test_images_of_unknown_range_are_refused(dtype):
         load(image)
 
 
+def tiff(bits, white_is_zero):
+    """A grey file of 2 × 2 pixels, of which the first is white."""
+    white, black = (0, 2**bits - 1)[:: 1 if white_is_zero else -1]
+    binary = "".join(f"{value:0{bits}b}" for row in ((white, black),) * 2 for value in row)
+    data = int(binary, 2).to_bytes(len(binary) // 8, "big")
+    if bits == 16:
+        data = np.frombuffer(data, ">u2").astype("<u2").tobytes()
+    tags = {256: 2, 257: 2, 258: bits, 259: 1, 262: int(not white_is_zero), 273: 8}
+    tags |= {277: 1, 278: 2, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<I", 8 + len(data)) + data
+    return header + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_grey_of_other_scales_is_refused_and_never_dark_or_negative(bits, white_is_zero):
+    content = tiff(bits, white_is_zero)
+    if (bits, white_is_zero) == (16, False):
+        assert decode(content, (2, 2), RANGE)[:, :, 0].tolist() == [[255, 0], [255, 0]]
+        return
+    with pytest.raises(UnreadableImageError, match=f"{bits}-bit pixels|cannot read"):
+        decode(content, (2, 2), RANGE)
+
+
 def test_small_integers_are_not_rounded_before_they_are_scaled():
     digits = np.arange(17, dtype=np.uint8).repeat(3).reshape(3, 17)
     np.testing.assert_array_equal(
@@ -130,6 +167,39 @@ def test_transparency_of_sixteen_bits_is_white():
     grey = np.array([[0, 30000], [60000, 30000]], dtype=np.uint16)
     result = decode(encoded(Image.fromarray(grey), transparency=30000), (2, 2), RANGE)
     np.testing.assert_allclose(result[:, :, 0], [[0, 255], [60000 / 257, 255]], atol=0.1)
+
+
+def png(bits, colour, data, transparent):
+    """A file of 2 × 1 pixels, of which one value is transparent."""
+
+    def chunk(kind, content):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = struct.pack(">IIBBBBB", 2, 1, bits, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"tRNS", np.array(transparent, ">u2").tobytes())
+        + chunk(b"IDAT", zlib.compress(b"\0" + data))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png(1, 0, b"\x40", 1),
+        png(2, 0, b"\x10", 1),
+        png(4, 0, b"\x01", 1),
+        png(8, 0, b"\0\1", 1),
+        png(16, 0, bytes([0, 0, 1, 2]), 0x102),
+        png(8, 2, bytes([0, 0, 0, 1, 2, 3]), [1, 2, 3]),
+        png(16, 2, bytes([0] * 6 + [1, 0, 2, 0, 3, 0]), [0x100, 0x200, 0x300]),
+    ],
+)
+def test_a_transparent_value_is_white_at_any_number_of_bits(content):
+    assert decode(content, (1, 2), RANGE).tolist() == [[[0, 0, 0], [255, 255, 255]]]
 
 
 def test_a_truncated_photograph_is_found_on_decoding():
@@ -161,7 +231,7 @@ def test_content_that_is_no_image_is_refused():
     for content, reason in {
         b"<!DOCTYPE html><html>": "is an HTML page",
         b"plain text": "is not an image in one of the formats",
-        b"\x89PNG\r\n\x1a\n broken": "(opened|formats)",
+        b"\x89PNG\r\n\x1a\n broken": "(opened|damaged)",
     }.items():
         with pytest.raises(UnreadableImageError, match=reason):
             probe(content, RANGE)
@@ -200,6 +270,21 @@ def test_a_decompression_bomb_is_refused(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UnreadableImageError, match=r"MAX_IMAGE_PIXELS|bomb"):
         probe(content, RANGE)
+
+
+def test_masked_pixels_are_refused():
+    masked = np.ma.masked_invalid(np.where(PIXELS < 9, np.nan, PIXELS))
+    with pytest.raises(UnreadableImageError, match="filled"):
+        load(masked)
+    assert type(load(masked.filled(0))) is np.ndarray
+    assert type(load(np.ma.array(PIXELS))) is np.ndarray
+
+
+def test_a_path_as_bytes_is_told_from_a_file(tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(encoded(Image.fromarray(PIXELS)))
+    with pytest.raises(UnreadableImageError, match="a path as bytes"):
+        decode(os.fsencode(path), (4, 4), RANGE)
 
 
 def test_the_digest_of_a_file_is_that_of_its_bytes():

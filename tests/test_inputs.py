@@ -99,6 +99,8 @@ def test_colour_rows_of_pixels():
     X = RNG.integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
     sources, _ = check(X.reshape(4, -1), image_shape=(5, 6, 3))
     np.testing.assert_array_equal(sources, X)
+    sources, _ = check(X.reshape(4, -1), image_shape=(5, 6, -1))
+    np.testing.assert_array_equal(sources, X)
 
 
 def test_fit_on_files_transform_arrays(folder):
@@ -192,6 +194,12 @@ def test_numbers_from_0_to_1_under_a_wider_range_are_suspicious():
     with pytest.warns(UserWarning, match=r"input_range=\(0, 1\)"):
         check(X.reshape(2, 64), image_shape=(8, 8))
     check(X, input_range=(0, 1))
+
+
+def test_masked_values_are_refused():
+    X = np.ma.masked_greater(RNG.integers(0, 256, (4, 8, 8)), 250)
+    with pytest.raises(ValueError, match="masked"):
+        check(X)
 
 
 @pytest.mark.parametrize("shape", [(16.0, 16.0), (256,), (8, 8, 4), (0, 8), (-2, 8)])

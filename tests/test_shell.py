@@ -134,6 +134,21 @@ def test_files_that_are_no_images_are_named_and_the_others_classified(stored, fo
     assert "Traceback" not in result.stderr
 
 
+def test_labels_and_files_are_written_as_any_stream_can(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    output = tmp_path / "model.joblib"
+    (folder / "six").rename(folder / "sechs ☆")
+    result = run(folder, "--backbone", "tiny", "--output", output)
+    assert result.returncode == 0, result.stderr
+    assert output.exists()
+    assert "sechs \\u2606" in result.stdout
+    files = sorted(folder.glob("*/*.png"))
+    for form in ("text", "csv"):
+        result = run("predict", output, *files, "--format", form)
+        assert result.returncode == 0, result.stderr
+        assert "sechs \\u2606/" in result.stdout
+
+
 @pytest.fixture
 def predicting(stored, folder):
     """A process that has printed the first label of many, and their number."""

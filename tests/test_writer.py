@@ -69,6 +69,11 @@ def test_a_folder_that_cannot_be_is_told_with_its_reason(tmp_path):
     assert os.fspath(file) in reason
 
 
+def test_rounding_is_no_error_of_the_callers():
+    with np.errstate(all="raise"):
+        assert rounded(np.array([1e-20], np.float32), np.dtype(np.float16)).tolist() == [0]
+
+
 def test_rows_are_rounded_and_clipped_to_a_narrower_type():
     row = np.array([1, 1 + 2**-12, 1e6, -1e6], np.float32)
     np.testing.assert_array_equal(rounded(row, np.dtype(np.float16)), [1, 1, 65504, -65504])
