@@ -51,17 +51,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks._timing import photographs
+from benchmarks.extraction import MOBILENET
 from sktransfer import (
     FineTunedConvNetClassifier,
     ImageAugmentation,
     PretrainedFeatureTransformer,
 )
 
-MOBILENET = {
-    "backbone": "mobilenet",
-    "backbone_params": {"alpha": 0.75},
-    "input_size": (224, 224),
-}
 TINY = {"backbone": "tiny", "image_shape": (8, 8), "input_range": (0, 16)}
 TUTORIALS = {
     "dense head": {"pooling": None, "hidden_units": (256,), "dropout": 0.5},

@@ -33,6 +33,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from sklearn.model_selection import GridSearchCV
 
+from benchmarks import extraction
 from benchmarks._timing import chosen, compare, show, timed
 from sktransfer import FineTunedConvNetClassifier, ImageAugmentation
 
@@ -54,9 +55,7 @@ VGG = {
     "hidden_units": (256,),
 }
 MOBILENET = {
-    "backbone": "mobilenet",
-    "backbone_params": {"alpha": 0.75},
-    "input_size": (224, 224),
+    **extraction.MOBILENET,
     "unfreeze": 3,
     "pooling": "avg",
     "hidden_units": (1024,),

@@ -174,6 +174,9 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         The views that a head without hidden layers was solved on; 0 is the unaltered image.
         Empty if the head was trained in mini-batches.
 
+    model_ : keras.Model
+        The whole network, from preprocessed pixels to logits; a new one each time.
+
     n_features_in_ : int
         As in `PretrainedFeatureTransformer`.
 
@@ -334,7 +337,15 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         ImportError
             ``engine="openvino"``, and OpenVINO is not installed.
         ValueError
-            There is one class only, or there are too few images to hold some out.
+            There is one class only, there are too few images to hold some out, a parameter
+            does not fit, or training diverged.
+
+        Warns
+        -----
+        ConvergenceWarning
+            A stage was rolled back because its loss is not a number.
+        CacheWarning
+            Rows cannot be kept in the cache, and are computed again when they are needed.
         """
         from sktransfer._training import Fit
 
@@ -372,6 +383,15 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         Returns
         -------
         labels : ndarray of shape (n_samples,)
+
+        Raises
+        ------
+        NotFittedError
+            The classifier is not fitted.
+        InvalidImagesError
+            Rows of X are no readable images.
+        ValueError
+            The network makes NaN or infinity of images, as training diverged.
         """
         scores = self.decision_function(X)
         chosen = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
@@ -388,6 +408,15 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            The classifier is not fitted.
+        InvalidImagesError
+            Rows of X are no readable images.
+        ValueError
+            The network makes NaN or infinity of images, as training diverged.
         """
         scores = self.decision_function(X).astype(np.float64)
         if scores.ndim == 1:
@@ -404,6 +433,15 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         Returns
         -------
         logits : ndarray of shape (n_samples,) for two classes, or (n_samples, n_classes)
+
+        Raises
+        ------
+        NotFittedError
+            The classifier is not fitted.
+        InvalidImagesError
+            Rows of X are no readable images.
+        ValueError
+            The network makes NaN or infinity of images, as training diverged.
         """
         check_is_fitted(self)
         from sktransfer._training import predict_logits
@@ -479,7 +517,13 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
 
     @property
     def model_(self):
-        """The whole network as a new Keras model, from preprocessed pixels to logits."""
+        """The whole network as a new Keras model, from preprocessed pixels to logits.
+
+        Raises
+        ------
+        NotFittedError
+            The classifier is not fitted.
+        """
         check_is_fitted(self)
         from sktransfer._suffix import whole_model
 

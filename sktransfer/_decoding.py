@@ -229,8 +229,6 @@ def _format_by_first_bytes(content):
 
 
 def _decode_file(content, size, max_pixels):
-    from PIL import Image
-
     image = _open(content, max_pixels)
     try:
         image = _opaque(_upright(image))
@@ -238,9 +236,7 @@ def _decode_file(content, size, max_pixels):
         problem = "is truncated" if "truncated" in str(error) else "cannot be decoded"
         raise UnreadableImageError(f"{problem} ({error})") from None
     if image.mode == "RGB":
-        height, width = size
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(resized, dtype=np.float32)
+        return _resized(image, size)
     grey = np.asarray(image)
     if "transparency" in image.info:  # the one value that is transparent
         grey = np.where(grey == image.info["transparency"], 65535, grey)
@@ -298,18 +294,19 @@ def _resize(array, size):
     """Antialiased; 8-bit pixels exactly as those of a file, others as float32."""
     from PIL import Image
 
-    height, width = size
     if array.dtype == np.uint8:
-        image = Image.fromarray(np.ascontiguousarray(array))
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(resized, dtype=np.float32)
-    channels = [
-        Image.fromarray(np.ascontiguousarray(array[:, :, c], dtype=np.float32)).resize(
-            (width, height), Image.Resampling.BILINEAR
-        )
-        for c in range(3)
-    ]
-    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+        return _resized(Image.fromarray(np.ascontiguousarray(array)), size)
+    channels = (np.ascontiguousarray(array[:, :, c], dtype=np.float32) for c in range(3))
+    resized = [_resized(Image.fromarray(channel), size) for channel in channels]
+    return np.stack(resized, axis=-1)
+
+
+def _resized(image, size):
+    from PIL import Image
+
+    height, width = size
+    resized = image.resize((width, height), Image.Resampling[RESIZE_FILTER.upper()])
+    return np.asarray(resized, dtype=np.float32)
 
 
 @functools.cache

@@ -128,6 +128,13 @@ class TrainingHistoryDisplay:
         Returns
         -------
         display : TrainingHistoryDisplay
+
+        Raises
+        ------
+        ImportError
+            Matplotlib is not installed: it comes with the extra ``sktransfer[plot]``.
+        ValueError
+            `smoothing` is not from 0 to less than 1.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         if not 0 <= smoothing < 1:

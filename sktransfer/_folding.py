@@ -2,7 +2,7 @@
 
 In inference BatchNorm is a fixed linear map of each channel, and so is part of the
 convolution that feeds it. TensorFlow's own folding of constants leaves a good part of that
-to be computed: folded here, MobileNet is 1.35 and ResNet50 1.1 times faster.
+to be computed: folded here, MobileNet is 1.4 and ResNet50 1.2 times faster.
 """
 
 from collections import Counter

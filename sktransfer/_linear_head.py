@@ -68,7 +68,7 @@ class LinearHead:
         rows = _in_fewest_coordinates(self._rows[0])
         splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
         losses = np.empty((len(STRENGTHS), len(rows)))
-        # In steps as small as these, threads of BLAS wait for one another: ten times as long.
+        # In steps so small, threads of BLAS wait for one another: seven times as long.
         with threadpool_limits(1, user_api="blas"):
             for train, test in splitter.split(rows, self._y):
                 model = _regression(warm_start=True)

@@ -117,6 +117,8 @@ def load_classifier(path):
         The file is none of `save_classifier`, of a newer format, or damaged; or its network
         has layers that are not Keras' own, or run code that their configuration names. A
         checksum shows damage, not who wrote the file.
+    OSError
+        There is no such file, or it cannot be read.
 
     Warns
     -----

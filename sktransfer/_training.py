@@ -4,7 +4,7 @@ import copy
 import math
 from collections import Counter, defaultdict
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -327,18 +327,8 @@ class Fit:
 
     def _fit(self, suffix, stage, task, train, validation):
         training, done = self._training, len(self.history["loss"])
-        weights = self.weights
-        if weights is None:
-            rng = np.random.default_rng([training.seed, 0])
-            weights = {"base": {}, "head": initial_head(suffix.head_shapes(), rng)}
-        suffix.reset(weights, training.seed + stage.number)
-
-        def judge():
-            batches = Batches(self._extractor, stage.spec.cut, validation, PREDICT_BATCH)
-            read = batches.read(np.arange(len(validation)), view=0)
-            logits = np.concatenate([suffix.logits(rows) for rows, _, _ in read])
-            return self._judge(logits, validation)
-
+        suffix.reset(self._initial_weights(suffix), training.seed + stage.number)
+        judge = partial(self._judge_suffix, suffix, stage, validation)
         judged = training.early_stopping and validation is not None
         patience = training.n_iter_no_change if judged else None
         watch = _Watch(self, suffix, stage, task, patience)
@@ -359,6 +349,23 @@ class Fit:
                 ],
                 advance,
             )
+        self._settle(stage, watch, judged)
+
+    def _initial_weights(self, suffix):
+        """Those of the stages kept so far, or of a new head."""
+        if self.weights is not None:
+            return self.weights
+        rng = np.random.default_rng([self._training.seed, 0])
+        return {"base": {}, "head": initial_head(suffix.head_shapes(), rng)}
+
+    def _judge_suffix(self, suffix, stage, examples):
+        batches = Batches(self._extractor, stage.spec.cut, examples, PREDICT_BATCH)
+        read = batches.read(np.arange(len(examples)), view=0)
+        logits = np.concatenate([suffix.logits(rows) for rows, _, _ in read])
+        return self._judge(logits, examples)
+
+    def _settle(self, stage, watch, judged):
+        """Go on from a stage's weights, or from those before it."""
         if watch.weights is None:
             warn(
                 f"stage {stage.number} was rolled back: its loss is not a number; "

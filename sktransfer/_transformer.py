@@ -143,6 +143,18 @@ class PretrainedFeatureTransformer(
         There is no such backbone, layer or weights file; or OpenVINO cannot take the network.
     ImportError
         ``engine="openvino"``, and OpenVINO is not installed.
+    ForkedProcessError
+        This process was forked from one that had used a network.
+    ValueError
+        The form of X or a parameter does not fit; or `preprocessing` is a function without a
+        ``cache_token``, and there is a cache.
+
+    Warns
+    -----
+    InvalidImagesWarning
+        From `transform` with ``on_error="nan"``: rows of X are no readable images.
+    CacheWarning
+        Features cannot be kept in the cache: they are right, but will be computed again.
 
     Notes
     -----

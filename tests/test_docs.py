@@ -10,6 +10,10 @@ import sktransfer
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ESTIMATORS = [
+    sktransfer.PretrainedFeatureTransformer,
+    sktransfer.FineTunedConvNetClassifier,
+]
 OBJECTS = [getattr(sktransfer, name) for name in sktransfer.__all__]
 
 
@@ -31,8 +35,9 @@ def test_examples_in_documents(path):
     run([doctest.DocTestParser().get_doctest(path.read_text(), {}, path.name, str(path), 0)])
 
 
-def test_every_estimator_has_an_example():
-    assert ">>> " in sktransfer.PretrainedFeatureTransformer.__doc__
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_every_estimator_has_an_example(kind):
+    assert ">>> " in kind.__doc__
 
 
 def test_documents_link_to_files_that_exist():
@@ -54,16 +59,18 @@ def test_each_table_of_networks_names_all_of_them():
     assert len(tables) == 2
 
 
-def test_every_fitted_attribute_is_documented_and_every_documented_one_exists():
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_every_fitted_attribute_is_documented_and_every_documented_one_exists(kind):
     import re
 
     import numpy as np
     import pandas as pd
 
-    frame = pd.DataFrame(np.zeros((3, 64), np.uint8)).add_prefix("pixel")
-    transformer = sktransfer.PretrainedFeatureTransformer("tiny", image_shape=(8, 8)).fit(
-        frame
-    )
-    fitted = {name for name in vars(transformer) if name.endswith("_")}
-    section = inspect.getdoc(transformer).split("Attributes\n")[1].split("Raises\n")[0]
+    frame = pd.DataFrame(np.zeros((6, 64), np.uint8)).add_prefix("pixel")
+    estimator = kind("tiny", image_shape=(8, 8)).fit(frame, [0, 1] * 3)
+    names = {*vars(estimator), *vars(kind)}
+    fitted = {name for name in names if name.endswith("_") and not name.startswith("_")}
+    section = re.split("Raises\n|References\n", inspect.getdoc(kind).split("Attributes\n")[1])[
+        0
+    ]
     assert set(re.findall(r"^(\w+_) :", section, re.MULTILINE)) == fitted
