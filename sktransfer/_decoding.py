@@ -194,9 +194,10 @@ def _check_mode(image):
             "load it as an array and say input_range"
         )
     if image.format == "TIFF" and image.mode.startswith("I;16"):
-        [bits], white = image.tag_v2[BITS_PER_SAMPLE], image.tag_v2[PHOTOMETRIC]
-        if bits != 16 or white == WHITE_IS_ZERO:
-            order = ", of which 0 is white" if white == WHITE_IS_ZERO else ""
+        [bits] = image.tag_v2[BITS_PER_SAMPLE]
+        inverted = image.tag_v2.get(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO
+        if bits != 16 or inverted:
+            order = ", of which 0 is white" if inverted else ""
             raise UnreadableImageError(
                 f"has {bits}-bit pixels{order}, which Pillow leaves as they are; "
                 "load it as an array and say input_range"

@@ -45,8 +45,10 @@ class PretrainedFeatureTransformer(
         ``.keras`` file, or a functional or Sequential Keras model of one input and one
         output, which is copied and never changed; a path is quicker to clone. One that holds
         a Lambda layer, which is code, is refused until
-        `keras.config.enable_unsafe_deserialization` is called. A warning says so where a
-        top is still on, and names the layer below it.
+        `keras.config.enable_unsafe_deserialization` is called. Where it has layers or
+        functions of your own, the cache notices when these change by their code and by what
+        the network makes of noise. A warning says so where a top is still on, and names the
+        layer below it.
 
     weights : {"pretrained", "imagenet"}, path or None, default="pretrained"
         ``"pretrained"`` is what the backbone is published with: ImageNet, or digits for
