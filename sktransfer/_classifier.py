@@ -111,7 +111,9 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
 
     optimizer : str, dict or keras.optimizers.Optimizer, default="adam"
         A name, or Keras' serialization, or an instance, which is copied. Each stage begins
-        with a fresh one, and takes its learning rate from the stage.
+        with a fresh one, and takes its learning rate from the stage. Averages of weights
+        (``use_ema``) become the weights at the end of a stage, and so count without
+        `early_stopping` only.
 
     batch_size : int, default=32
         Images in a step of training.
@@ -147,7 +149,9 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         1 shows progress bars on standard error, of what is computed and of each stage.
 
     keras_callbacks : list of keras.callbacks.Callback or None, default=None
-        Copied for each stage; their model is the trained upper part of the network.
+        Copied for each stage; their model is the trained upper part of the network. Weights
+        that they put back at the end of a stage count without `early_stopping` only, and
+        `best_epoch_` is the last one all the same.
 
     Attributes
     ----------
@@ -546,19 +550,20 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         if not weights.any():
             raise ValueError("sample_weight is zero for every image")
         self.classes_, codes = np.unique(y, return_inverse=True)
-        weighted = self.classes_[np.unique(codes[weights != 0])]
-        if len(weighted) < 2:
-            raise ValueError(
-                f"y has one class only, {weighted[0]!r}, not counting images whose "
-                "sample_weight is zero; two are needed"
-            )
         by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         if not np.isfinite(by_class).all() or by_class.min() < 0:
             raise ValueError(
                 f"class_weight={self.class_weight} has negative or infinite weights"
             )
         by_class = by_class.astype(np.float32)
-        return codes, weights * by_class[codes], by_class
+        weights *= by_class[codes]
+        weighted = self.classes_[np.unique(codes[weights != 0])]
+        if len(weighted) < 2:
+            raise ValueError(
+                f"y has one class only, {weighted.tolist()}, not counting images whose "
+                "sample_weight or class_weight is zero; two are needed"
+            )
+        return codes, weights, by_class
 
     def _examples(self, extractor, sources, name, codes, weights):
         from sktransfer._epochs import Examples

@@ -139,4 +139,6 @@ def _inputs_of(operation, operations):
 def _only_output(operation):
     if len(operation._inbound_nodes) > 1:
         return None
-    return operation.output if isinstance(operation.output, keras.KerasTensor) else None
+    # Not `operation.output`, which of a nested model is the tensor within.
+    tensors = operation._inbound_nodes[0].output_tensors
+    return tensors[0] if len(tensors) == 1 else None

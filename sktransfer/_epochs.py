@@ -70,6 +70,8 @@ def train_epochs(model, epochs, batches, draw, judge, callbacks, advance):
         advance(0, f"epoch {epoch + 1}/{epochs}, {describe(logs)}")
         if model.stop_training:
             break
+    with held_back():  # where weights are averaged, the averages become the weights
+        model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end(logs)
 
 

@@ -22,6 +22,7 @@ from sktransfer._segments import write_durably
 
 # Where and how loudly to run is for who loads the model to say.
 NOT_SAVED = {"cache_dir", "engine", "n_jobs", "verbose", "keras_callbacks"}
+MAX_ITEM_BYTES = 1 << 16  # of a label in a file that anyone may have written
 REMEDIES = {
     "backbone": "save the network as a .keras file and set backbone to its path",
     "optimizer": "set it to keras.optimizers.serialize(optimizer)",
@@ -148,7 +149,14 @@ def load_classifier(path):
         classifier._fitted = from_state(
             {**network, "format": saved["format"], "arrays": arrays}
         )
-    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         if isinstance(error, InvalidStateError):
             raise
         raise InvalidStateError(
@@ -231,7 +239,10 @@ def _from_plain(value):
     if not isinstance(value, dict):
         return value
     if "array" in value:
-        return np.array(value["array"], dtype=value["dtype"])
+        dtype = np.dtype(value["dtype"])
+        if dtype.itemsize > MAX_ITEM_BYTES:
+            raise ValueError(f"an array of {dtype}")
+        return np.array(value["array"], dtype=dtype)
     [(kind, content)] = value.items()
     content = _from_plain(content)
     made_by = {"tuple": tuple, "dict": dict, "ImageAugmentation": _augmentation}

@@ -94,7 +94,7 @@ def _parser():
     parser.add_argument(
         "--fine-tune",
         action="store_true",
-        help="train the top of the network; save the model, and its curves as a .png",
+        help="train the top of the network; save the model, and its curves in NAME-curves.png",
     )
     parser.add_argument(
         "--output",
@@ -135,8 +135,6 @@ def _checked(parser, arguments):
         parser.error(f"no folder for {options.output!r} that can be written")
     if options.output and os.path.isdir(options.output):
         parser.error(f"{options.output!r} is a folder: name a file in it")
-    if options.fine_tune and options.output.endswith(".png"):
-        parser.error(f"{options.output!r} would be the curves' name: call the model otherwise")
     return options
 
 
@@ -192,7 +190,7 @@ def _fine_tune(options):
     _print_confusion(y_test, classifier.predict(X_test))
     _save(classifier, options.output)
     print(f"\nsaved: {options.output}")
-    _draw_curves(classifier, os.path.splitext(options.output)[0] + ".png")
+    _draw_curves(classifier, os.path.splitext(options.output)[0] + "-curves.png")
 
 
 def _draw_curves(classifier, path):
@@ -304,10 +302,17 @@ def _digits_pipeline():
     )
 
 
+def _is_of_a_file_manager(name):
+    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
+
+
 def _images(folder, fewest):
     """Paths of FOLDER/class/image, and their classes."""
-    files = load_files(folder, load_content=False)
-    X, y = files.filenames, np.array([files.target_names[i] for i in files.target])
+    classes = [e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")]
+    files = load_files(folder, categories=classes, load_content=False)
+    meant = [not _is_of_a_file_manager(os.path.basename(name)) for name in files.filenames]
+    X = files.filenames[meant]
+    y = np.array([files.target_names[i] for i in files.target[meant]])
     if len(set(y)) < 2 or min(Counter(y).values()) < fewest:
         raise ValueError(
             f"{folder} needs two or more sub-folders, one for each class, of {fewest} or more "

@@ -1,8 +1,8 @@
 """The part of a network above a cut, copied so that it can be trained, and the head on it."""
 
+import contextlib
 import json
 import threading
-from collections import OrderedDict
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -12,11 +12,11 @@ from sktransfer._frozen import plain_settings, unpack
 from sktransfer._interrupts import held_back
 from sktransfer._keras import keras
 
-MAX_COMPILED = 8
+MAX_FREE = 8
 PREDICT_BATCH = 32  # constant and padded, so that company changes no bit of a prediction
 
 _lock = threading.RLock()
-_compiled = OrderedDict()  # what a suffix is made of → CompiledSuffix
+_free = []  # pairs of what a suffix is made of and the suffix; the last used are last
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,12 @@ class SuffixSpec:
 
 
 class CompiledSuffix:
-    """A suffix compiled for training once, and used by one fit after the other.
+    """A suffix compiled for training once, and used by one fit or prediction after the other.
 
     Building and compiling a Keras model anew for each fit leaks memory and traces anew.
     """
 
     def __init__(self, network, spec, optimizer):
-        self.lock = threading.RLock()
         position, pooling = spec.cut
         with plain_settings():
             if position == network.facts["output"]:
@@ -132,8 +131,8 @@ class CompiledSuffix:
             variable.assign(value)
         base = [part for part in self.model._flatten_layers() if part not in self._head]
         for i, layer in enumerate([*self._head, *base]):
-            if isinstance(layer, keras.layers.Dropout) and layer.rate:
-                layer.seed_generator.state.assign(np.array([seed, i], dtype=np.uint32))
+            for generator in layer._seed_generators:
+                generator.state.assign(np.array([seed, i], dtype=np.uint32))
 
     @held_back()
     def get_weights(self):
@@ -159,27 +158,26 @@ class CompiledSuffix:
         return self.model.predict_on_batch(padded)[: len(rows)]
 
 
-def compiled(network, spec, optimizer):
-    """The compiled suffix of that kind, from memory or built."""
+@contextlib.contextmanager
+def borrowed(network, spec, optimizer):
+    """A compiled suffix of that kind, for one user at a time: from memory or built.
+
+    A callback may predict, and another thread fit, while a stage is trained.
+    """
     key = json.dumps(
         [network.facts["fingerprint"], asdict(spec), _optimizer_config(optimizer)],
         sort_keys=True,
         default=str,
     )
     with _lock, held_back():
-        if key not in _compiled:
-            _compiled[key] = CompiledSuffix(network, spec, optimizer)
-            if len(_compiled) > MAX_COMPILED:
-                _compiled.popitem(last=False)
-        _compiled.move_to_end(key)
-        return _compiled[key]
-
-
-def discard(suffix):
-    """Forget a compiled suffix that was left in the middle of something."""
+        place = max((i for i, (kind, _) in enumerate(_free) if kind == key), default=None)
+        suffix = (
+            CompiledSuffix(network, spec, optimizer) if place is None else _free.pop(place)[1]
+        )
+    yield suffix  # and forget it, if an error leaves it in the middle of something
     with _lock:
-        for key in [key for key, known in _compiled.items() if known is suffix]:
-            del _compiled[key]
+        _free.append((key, suffix))
+        del _free[:-MAX_FREE]
 
 
 @held_back()

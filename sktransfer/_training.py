@@ -20,8 +20,7 @@ from sktransfer._stages import split
 from sktransfer._suffix import (
     PREDICT_BATCH,
     SuffixSpec,
-    compiled,
-    discard,
+    borrowed,
     fresh_optimizer,
     initial_head,
 )
@@ -317,13 +316,8 @@ class Fit:
         return {"base": base, "head": weights["head"]}
 
     def _run_stage(self, stage, task, train, validation):
-        suffix = compiled(self._network, stage.spec, self._training.optimizer)
-        with suffix.lock:
-            try:
-                self._fit(suffix, stage, task, train, validation)
-            except BaseException:
-                discard(suffix)
-                raise
+        with borrowed(self._network, stage.spec, self._training.optimizer) as suffix:
+            self._fit(suffix, stage, task, train, validation)
 
     def _fit(self, suffix, stage, task, train, validation):
         training, done = self._training, len(self.history["loss"])
@@ -349,6 +343,8 @@ class Fit:
                 ],
                 advance,
             )
+        if not judged and math.isfinite(self.history["loss"][-1]):
+            watch.keep()
         self._settle(stage, watch, judged)
 
     def _initial_weights(self, suffix):
@@ -377,7 +373,7 @@ class Fit:
 
 
 class _Watch(keras.callbacks.Callback):
-    """Writes the history, and keeps the weights of the best or of the last epoch.
+    """Writes the history, and keeps the weights of the best epoch.
 
     Parameters
     ----------
@@ -387,7 +383,7 @@ class _Watch(keras.callbacks.Callback):
     task : Task
         Of the stage.
     patience : int or None
-        Epochs without improvement before the stage is stopped. None keeps the last epoch.
+        Epochs without improvement before the stage is stopped. None keeps no weights.
     """
 
     def __init__(self, fit, suffix, stage, task, patience):
@@ -410,29 +406,19 @@ class _Watch(keras.callbacks.Callback):
     def _judge(self, loss):
         if loss < self._least:
             self._least, self._since_best = loss, 0
-            self._keep()
+            self.keep()
         else:
             self._since_best += 1
             self.model.stop_training = self._since_best >= self._patience
 
     def _ask_callbacks(self):
-        """End the epoch's task, and put back the weights if a callback predicts with any."""
-        shown = []
+        """End the epoch's task; whether a callback wants the stage to end."""
+        return self._epoch_task.end(
+            lambda: self._fit.state_of(self._suffix.get_weights(), self._stage)
+        )
 
-        def state():
-            shown.append(self._suffix.get_weights())
-            return self._fit.state_of(shown[0], self._stage)
-
-        stop = self._epoch_task.end(state)
-        for weights in shown:
-            self._suffix.set_weights(weights)
-        return stop
-
-    def on_train_end(self, logs):
-        if self._patience is None and math.isfinite(logs["loss"]):
-            self._keep()
-
-    def _keep(self):
+    def keep(self):
+        """Keep the weights as they are now."""
         self.epoch = len(self._fit.history["loss"]) - 1
         self.weights = self._suffix.get_weights()
 
@@ -440,13 +426,12 @@ class _Watch(keras.callbacks.Callback):
 def predict_logits(fitted, extractor, images, optimizer, verbose):
     """The logits of images, on rows at the extractor's only cut."""
     spec = SuffixSpec.from_plain(fitted.suffix)
-    suffix = compiled(load(fitted.spec()), spec, optimizer)
     logits = np.empty((len(images), spec.head.n_outputs), dtype=np.float32)
     with (
-        suffix.lock,  # which this thread holds if a callback predicts within an epoch …
+        borrowed(load(fitted.spec()), spec, optimizer) as suffix,
         images_bar(verbose, "Predicting", len(images)) as advance,
     ):
-        suffix.set_weights(fitted.weights)  # … whose optimizer is left as it is
+        suffix.set_weights(fitted.weights)
         for start in range(0, len(images), PREDICT_BATCH):
             chosen = range(start, min(start + PREDICT_BATCH, len(images)))
             rows = extractor.rows(images, [(row, 0) for row in chosen], spec.cut)

@@ -382,6 +382,51 @@ def test_where_fine_tuning_fails_the_head_of_all_images_stays(sevens, validation
     np.testing.assert_array_equal(fitted.decision_function(X), head_alone.decision_function(X))
 
 
+def test_a_callback_may_use_other_classifiers_of_the_same_kind(sevens):
+    X, y, X_test, _ = sevens
+    other = classifier(fine_tune_learning_rate=1e-3).fit(X, y[::-1])
+    expected = other.decision_function(X_test)
+    seen = []
+
+    class Compare(keras.callbacks.Callback):
+        def __deepcopy__(self, memo):
+            return self
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(other.decision_function(X_test))
+            classifier(fine_tune_learning_rate=1e-3).fit(X[:60], y[:60])
+
+    recipe = {"unfreeze": 3, "fine_tune_learning_rate": 1e-3, "early_stopping": False}
+    alone = classifier(**recipe).fit(X, y).decision_function(X_test)
+    watched = classifier(keras_callbacks=[Compare()], **recipe).fit(X, y)
+    np.testing.assert_array_equal(watched.decision_function(X_test), alone)
+    assert seen
+    assert all(np.array_equal(logits, expected) for logits in seen)
+
+
+def test_weights_that_keras_puts_back_or_averages_count(sevens):
+    X, y, X_val, y_val = sevens
+    away = [
+        keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True),
+        keras.callbacks.LearningRateScheduler(lambda epoch, _: 1e-4 if epoch == 0 else 1.0),
+    ]
+    recipe = {
+        "early_stopping": False,
+        "optimizer": "sgd",
+        "fine_tune_epochs": 4,
+        "unfreeze": 1,
+    }
+    fitted = classifier(keras_callbacks=away, **recipe).fit(X, y, X_val=X_val, y_val=y_val)
+    assert fitted.history_["val_loss"][-1] > 2 * fitted.history_["val_loss"][1]
+    assert fitted.score(X_val, y_val) > 0.9
+    recipe["fine_tune_learning_rate"] = 1e-2
+    logits = [
+        classifier(**{**recipe, "optimizer": optimizer}).fit(X, y).decision_function(X_val)
+        for optimizer in (keras.optimizers.SGD(), keras.optimizers.SGD(use_ema=True))
+    ]
+    assert not np.array_equal(*logits)
+
+
 def test_predictions_that_are_no_numbers_are_refused(sevens):
     X, y, _, _ = sevens
     one_step = {"batch_size": 80, "fine_tune_epochs": 1, "early_stopping": False}
@@ -508,6 +553,7 @@ def test_what_cannot_be_learned_is_refused_before_training(sevens):
         ({"unfreeze": 9}, y, BackboneError, "6 layers with kernels"),
         ({"unfreeze": "block4"}, y, BackboneError, "nearest"),
         ({"augmentation_views": 0}, y, ValueError, "augmentation_views"),
+        ({"class_weight": {5: 1, 6: 0, 7: 0, 8: 0, 9: 0}}, y, ValueError, "one class"),
         ({"optimizer": None}, y, ValueError, "optimizer=None"),
         ({"optimizer": keras.optimizers.Adam}, y, ValueError, "optimizer=<class"),
         ({"optimizer": "adamant"}, y, ValueError, "optimizer='adamant'"),

@@ -154,6 +154,52 @@ def test_a_layer_named_after_its_activation_does_not_hide_it():
     assert not np.array_equal(features(relu, RGB), features(tanh, RGB))
 
 
+@pytest.mark.parametrize("size", [12, None])
+def test_a_network_within_a_network(size):
+    inside = keras.Input((size, size, 3))
+    base = keras.Model(inside, keras.layers.Conv2D(4, 3)(inside), name="base")
+    outside = keras.Input((12, 12, 3))
+    model = keras.Model(outside, keras.layers.ReLU(name="end")(base(outside)))
+    expected = np.asarray(base(RGB / np.float32(255))).reshape(5, -1)
+    assert relative_error(features(model, RGB, layer="base"), expected) < 1e-5
+    assert relative_error(features(model, RGB), np.maximum(expected, 0)) < 1e-5
+    fitted = FineTunedConvNetClassifier(
+        model, preprocessing="rescale", unfreeze=1, early_stopping=False, random_state=0
+    ).fit(RGB, [0, 1, 0, 1, 0])
+    logits = np.asarray(fitted.model_(RGB / np.float32(255)))[:, 0]
+    np.testing.assert_allclose(fitted.decision_function(RGB), logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        keras.layers.GaussianNoise(0.1),
+        keras.layers.AlphaDropout(0.1),
+        keras.layers.RandomFlip(),
+    ],
+)
+def test_random_layers_begin_each_fit_alike(noise):
+    layers = [keras.Input((12, 12, 3)), keras.layers.Conv2D(4, 3), noise]
+    network = keras.Sequential([*layers, keras.layers.Conv2D(4, 3)])
+
+    def logits():
+        return (
+            FineTunedConvNetClassifier(
+                network,
+                preprocessing="rescale",
+                unfreeze="all",
+                augmentation=None,
+                early_stopping=False,
+                fine_tune_learning_rate=1e-2,
+                random_state=0,
+            )
+            .fit(RGB, [0, 1, 0, 1, 0])
+            .decision_function(RGB)
+        )
+
+    np.testing.assert_array_equal(logits(), logits())
+
+
 def test_a_layer_used_twice():
     inputs, relu = keras.Input((12, 12, 3)), keras.layers.ReLU(name="relu")
     hidden = relu(keras.layers.Conv2D(4, 3, name="low")(inputs))
