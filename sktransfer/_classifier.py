@@ -477,10 +477,10 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         """What each stage of training looks up, runs and trains, layer by layer.
 
         It goes by the parameters, and so needs the network that `backbone` names, of a
-        stored classifier too. Stage 0 trains the head. Before `fit` it tells what the parameters come to. A layer
-        is ``"cached"`` in a stage if it lies below the stage's cut, where it runs once for
-        each view of an image, ``"frozen"`` if it runs in every step unchanged, and
-        ``"trained"`` else.
+        stored classifier too. Stage 0 trains the head. Before `fit` it tells what the
+        parameters come to. A layer is ``"cached"`` in a stage if it lies below the stage's
+        cut, where it runs once for each view of an image, ``"frozen"`` if it runs in every
+        step unchanged, and ``"trained"`` else.
 
         Returns
         -------
