@@ -287,13 +287,12 @@ class BackboneSpec:
 
     def _own_identity(self):
         if isinstance(self.backbone, PackedNetwork):
-            config, content = json.loads(self.backbone.config), self.backbone.sha256
+            config, content = self.backbone.config, self.backbone.sha256
         elif self._is_path():
             config, content = _config_in(self.backbone), _sha256(self.backbone)
         else:
             return None
-        own = foreign_code({**config, "compile_config": None}) is None
-        return {"network": content} if own else None
+        return None if _names_code(config) else {"network": content}
 
     def _is_path(self):
         return isinstance(self.backbone, (str, os.PathLike))
@@ -387,12 +386,22 @@ def keras_backend():
 
 
 def _config_in(path):
-    """The configuration in a .keras file, or none where it is damaged: loading it will say."""
+    """Keras' JSON in a .keras file, or none where it is damaged: loading it will say."""
     try:
         with zipfile.ZipFile(path) as file:
-            return json.loads(file.read("config.json"))
+            return file.read("config.json")
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return {}
+        return "{}"
+
+
+@functools.lru_cache(maxsize=64)
+def _names_code(config):
+    """Whether Keras' JSON of a network names code that is not Keras' own."""
+    try:
+        layers = {**json.loads(config), "compile_config": None}
+    except (TypeError, ValueError):  # damaged as well
+        return False
+    return foreign_code(layers) is not None
 
 
 def _sha256(path):

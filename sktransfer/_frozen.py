@@ -55,7 +55,7 @@ def load(spec):
             # Weights that are not there yet are downloaded, which may take minutes.
             with contextlib.nullcontext() if key is None else held_back():
                 network = FrozenNetwork(_build(spec), fresh_names=spec.family is not None)
-            key = _key(spec)  # known now, even of weights downloaded just now
+                key = key or _key(spec)  # known now, of weights downloaded just now
             _remember(key, network)
         _networks.move_to_end(key)
         return _networks[key]

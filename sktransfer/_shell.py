@@ -302,15 +302,16 @@ def _digits_pipeline():
     )
 
 
-def _is_of_a_file_manager(name):
-    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
+def _is_meant(name):
+    """Whether a file or folder is one of the user's, not hidden or of a file manager."""
+    return not name.startswith(".") and name not in ("Thumbs.db", "desktop.ini")
 
 
 def _images(folder, fewest):
     """Paths of FOLDER/class/image, and their classes."""
-    classes = [e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")]
+    classes = [e.name for e in os.scandir(folder) if e.is_dir() and _is_meant(e.name)]
     files = load_files(folder, categories=classes, load_content=False)
-    meant = [not _is_of_a_file_manager(os.path.basename(name)) for name in files.filenames]
+    meant = [_is_meant(os.path.basename(name)) for name in files.filenames]
     X = files.filenames[meant]
     y = np.array([files.target_names[i] for i in files.target[meant]])
     if len(set(y)) < 2 or min(Counter(y).values()) < fewest:

@@ -343,8 +343,6 @@ class Fit:
                 ],
                 advance,
             )
-        if not judged and math.isfinite(self.history["loss"][-1]):
-            watch.keep()
         self._settle(stage, watch, judged)
 
     def _initial_weights(self, suffix):
@@ -362,6 +360,8 @@ class Fit:
 
     def _settle(self, stage, watch, judged):
         """Go on from a stage's weights, or from those before it."""
+        if not judged and math.isfinite(self.history["loss"][-1]):
+            watch.keep()
         if watch.weights is None:
             warn(
                 f"stage {stage.number} was rolled back: its loss is not a number; "
