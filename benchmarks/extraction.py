@@ -5,12 +5,14 @@ Prints ratios (the plain loop's time / ours), medians of interleaved rounds with
 - cold, from an empty cache, against the loop of the tutorials: decode, preprocess,
   `base.predict` on batches of 20; but for ``quick`` also by OpenVINO, where it is installed,
   and in bfloat16, where the CPU computes in it;
-- one image, whose features are not known yet, against the same;
+- one image, whose features are not known yet, against decoding and `predict_on_batch`;
 - warm, each run in a new process after its imports, against reading the same files, hashing
   them and `numpy.load` of the same features;
 - cold and kept against cold and not kept;
 - the check of all files, which comes before anything is computed, against the extraction;
 - `import sktransfer` against `import sklearn.pipeline`, each in a new process.
+
+The plain loops run in a process of their own, with TensorFlow's own settings.
 
 The environment variable ``SKTRANSFER_TEST_DATA`` names the folder of real data.
 """
@@ -21,12 +23,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
 from benchmarks._timing import compare, photographs, show, timed
+from benchmarks.plain import PlainWay
 from sktransfer import InvalidImagesError, PretrainedFeatureTransformer
 
 MOBILENET = {
@@ -34,9 +38,11 @@ MOBILENET = {
     "backbone_params": {"alpha": 0.75},
     "input_size": (224, 224),
 }
+MOBILENET_V2 = {"backbone": "mobilenet_v2", "weights": None, "input_size": (224, 224)}
 RESNET = {"backbone": "resnet50", "weights": None, "input_size": (224, 224)}
 VGG = {"backbone": "vgg16", "weights": None, "input_size": (150, 150)}
 LOOP = "decode, preprocess, `predict` on batches of 20"
+ONE = "decode, preprocess, `predict_on_batch`"
 
 WARM_OURS = """
 import sys, time, json
@@ -71,22 +77,6 @@ print(time.perf_counter() - started)
 """
 
 
-def plain_loop(model, preprocess, paths, size):
-    """What the tutorials do: decode and predict 20 images at a time."""
-    import keras
-
-    features = []
-    for start in range(0, len(paths), 20):
-        images = [
-            keras.utils.img_to_array(
-                keras.utils.load_img(path, target_size=size, interpolation="bilinear")
-            )
-            for path in paths[start : start + 20]
-        ]
-        features.append(model.predict(preprocess(np.stack(images)), verbose=0))
-    return np.concatenate(features)
-
-
 def ours(paths, **parameters):
     """Extraction from an empty cache."""
     with tempfile.TemporaryDirectory() as folder:
@@ -95,55 +85,35 @@ def ours(paths, **parameters):
         )
 
 
-def networks():
-    """Name, plain network, its preprocessing, our parameters, number of photographs."""
-    import keras
-
-    applications = keras.applications
-    native = {"include_top": False, "input_shape": (224, 224, 3)}
-    yield (
-        "MobileNet (alpha 0.75), 224 px",
-        applications.MobileNet(alpha=0.75, **native, weights="imagenet"),
-        applications.mobilenet.preprocess_input,
-        MOBILENET,
-        400,
-    )
-    yield (
-        "ResNet50, 224 px",
-        applications.ResNet50(**native, weights=None),
-        applications.resnet50.preprocess_input,
-        RESNET,
-        100,
-    )
-    yield (
-        "VGG16, 150 px",
-        applications.VGG16(include_top=False, input_shape=(150, 150, 3), weights=None),
-        applications.vgg16.preprocess_input,
-        VGG,
-        100,
-    )
+NETWORKS = (  # name, our parameters, number of photographs for the loop
+    ("MobileNet (alpha 0.75), 224 px", MOBILENET, 400),
+    ("ResNet50, 224 px", RESNET, 100),
+    ("VGG16, 150 px", VGG, 100),
+    ("MobileNetV2, 224 px", MOBILENET_V2, 0),
+)
 
 
 def cold(paths, rounds, quick):
     ways = {"float32": {}} if quick else ways_to_compute()
-    for name, model, preprocess, parameters, n in networks():
-        some = paths[: n // 4 if quick else n]
-        size = parameters["input_size"]
-        plain = timed(lambda m=model, p=preprocess, s=some, z=size: plain_loop(m, p, s, z))
-        plain()
-        for way, settings in ways.items():
-            run = timed(lambda s=some, p=parameters | settings: ours(s, **p))
-            run()
-            what = f"cold, {name}, {way}, {len(some)} photographs"
-            yield compare(what, LOOP, plain, run, rounds)
-        one = paths[n : n + 1]
-        yield compare(
-            f"one image, {name}",
-            LOOP,
-            timed(lambda m=model, p=preprocess, z=size, s=one: plain_loop(m, p, s, z)),
-            timed(lambda p=parameters, s=one: ours(s, **p)),
-            2 * rounds,
-        )
+    for name, parameters, n in NETWORKS:
+        with PlainWay(parameters["backbone"]) as plain:
+            some = paths[: n // 4 if quick else n]
+            for way, settings in ways.items() if some else ():
+                run = timed(lambda s=some, p=parameters | settings: ours(s, **p))
+                plain.loop(some), run()  # once before it counts
+                what = f"cold, {name}, {way}, {len(some)} photographs"
+                yield compare(what, LOOP, partial(plain.loop, some), run, rounds)
+            yield one_image(name, parameters, plain, paths)
+
+
+def one_image(name, parameters, plain, paths):
+    """A new image each time, in a cache that is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        transformer = PretrainedFeatureTransformer(**parameters, cache_dir=folder)
+        for_plain, for_ours = iter(paths), iter(paths)
+        one = timed(lambda: transformer.transform([next(for_ours)]))
+        compare(name, ONE, lambda: plain.one(next(for_plain)), one, 3)  # does not count
+        return compare(f"one image, {name}", ONE, lambda: plain.one(next(for_plain)), one, 15)
 
 
 def ways_to_compute():

@@ -30,7 +30,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from benchmarks._timing import chosen, compare, show, timed
-from benchmarks.extraction import MOBILENET, plain_loop
+from benchmarks.extraction import MOBILENET
+from benchmarks.plain import plain_loop
 from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
 
 STRENGTHS = {"classify__C": [0.001, 0.01, 0.1, 1.0]}

@@ -22,7 +22,8 @@ from sktransfer._exceptions import BackboneError
 from sktransfer._foreign import foreign_code
 from sktransfer._tiny import WEIGHTS as TINY_WEIGHTS
 
-FORMAT = 4  # of keys, rows and facts: raised when one of them changes its meaning
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"  # set before TensorFlow is loaded, unless the user did
+FORMAT = 5  # of keys, rows and facts: raised when one of them changes its meaning
 
 
 @dataclass(frozen=True)
@@ -383,6 +384,19 @@ def keras_backend():
         return settings.get("backend", "tensorflow")
     except (OSError, ValueError, AttributeError):
         return "tensorflow"
+
+
+def arithmetic():
+    """What the last bits of a row depend on beside Keras' backend, in plain text.
+
+    Of TensorFlow, whether oneDNN computes. Before it is loaded, this is what it will be told.
+    """
+    if keras_backend() != "tensorflow":
+        return "plain"
+    loaded = sys.modules.get("tensorflow.python.util._pywrap_util_port")
+    if loaded is not None:  # perhaps before the setting was made: then it alone knows
+        return "oneDNN" if loaded.IsMklEnabled() else "plain"
+    return "plain" if os.environ.get(ONEDNN, "1").lower() in ("0", "false") else "oneDNN"
 
 
 def _config_in(path):

@@ -171,10 +171,16 @@ class RowStore:
     shape : tuple of int
         The shape of one row.
     dtype : numpy.dtype
+
+    Attributes
+    ----------
+    n_opened : int
+        Segments that were opened so far, whoever wrote them.
     """
 
     def __init__(self, folder, shape, dtype):
         self.folder, self.shape, self.dtype = folder, tuple(shape), np.dtype(dtype)
+        self.n_opened = 0
         self._lock = threading.RLock()
         self._counter = itertools.count()
         self._numbers = {}  # file name → segment number
@@ -260,6 +266,7 @@ class RowStore:
             pass  # listed, so that it is not tried again, but without rows
         else:
             self._segments[number] = segment
+            self.n_opened += 1
             first = number << PLACE_BITS
             self._places.update(zip(segment.keys, itertools.count(first)))
 

@@ -1,8 +1,8 @@
 """Images → rows: look up, compute what is missing, keep it.
 
-A row is what the frozen network makes of one view of an image, up to a cut. Its bits depend
-on its key alone: on the content of the image, the view, and the namespace, which is all else
-that changes a row.
+A row is what the frozen network makes of one view of an image, up to a cut. It depends on its
+key alone: on the content of the image, the view, and the namespace, which is all else that
+changes a row. Only its last bits may depend on the place in a batch, on some processors.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from sktransfer import _decoding
+from sktransfer._backbones import arithmetic
 from sktransfer._cache import FeatureCache, RowStore
 from sktransfer._decoding import UnreadableImageError
 from sktransfer._exceptions import BadRow, CacheWarning, InvalidImagesError, warn
@@ -232,7 +233,7 @@ class Extractor:
 
     def _describe(self, facts):
         """Set what follows from the facts about the network."""
-        self.facts = facts
+        self.facts, self._arithmetic = facts, arithmetic()
         self._size = tuple(facts["input_size"])
         self._positions = [(position_of(facts, layer), pool) for layer, pool in self._cuts]
         self.shapes = [row_shape(facts, *position) for position in self._positions]
@@ -247,10 +248,10 @@ class Extractor:
         return _Shelf(salt, self._cache.store(namespace, shape, dtype))
 
     def _load_network(self):
-        """Load the network; return whether what the cache knew of it was out of date."""
+        """Load the network; return whether what was known of it before was out of date."""
         network = load_network(self._spec)
         self._network = network
-        if network.facts == self.facts:
+        if network.facts == self.facts and arithmetic() == self._arithmetic:
             return False
         note_facts(self._spec, network.facts, self._cache)
         self._describe(network.facts)
@@ -355,7 +356,8 @@ class Extractor:
         ):
             for writer in writers.values():
                 stack.callback(writer.close)
-            for batch, left, jobs in self._draw_ahead(decoders, images, missing, cuts):
+            drawn = self._draw_ahead(decoders, images, missing, cuts, writers)
+            for batch, left, jobs in drawn:
                 yield from self._finish(images, batch, jobs, cuts, writers)
                 for writer in writers.values():
                     writer.flush_if_due(left)
@@ -377,43 +379,43 @@ class Extractor:
             problems = ((row, job.result()) for row, job in zip(rows, jobs, strict=True))
             images.bad.update((row, found) for row, found in problems if found)
 
-    def _draw_ahead(self, decoders, images, missing, cuts):
+    def _draw_ahead(self, decoders, images, missing, cuts, writers):
         """As `_batches`, with the jobs that draw the views, begun some batches before."""
         decode = lru_cache(DECODED_IMAGES)(lambda row: self._decode(images.sources[row]))
         begun = deque()
-        for batch, left in self._batches(missing, cuts):
+        for batch, left in self._batches(missing, cuts, writers):
             jobs = [decoders.submit(self._draw, decode, missing[view], view) for view in batch]
             begun.append((batch, left, jobs))
             if len(begun) > LOOK_AHEAD:
                 yield begun.popleft()
         yield from begun
 
-    def _batches(self, missing, cuts):
+    def _batches(self, missing, cuts, writers):
         """Missing views, a batch at a time, those of one image one after the other.
 
-        In an order of this process's own: where several work on the same images, each
-        leaves out what the others have finished, and they seldom meet. Beside each batch
-        comes about how many views are left to compute, infinity until others are noticed.
+        In the order in which they are asked for, so that the same call makes the same
+        batches. Once others are seen to write rows like these, in an order of this process's
+        own: each leaves out what the others have finished, and they seldom meet. Beside each
+        batch comes about how many views are left to compute, infinity until others are seen.
         """
-        views_of = defaultdict(list)
-        for view, row in missing.items():
-            views_of[row].append(view)
-        rows = np.random.default_rng().permutation(list(views_of))
-        views = [view for row in rows for view in views_of[row]]
+        views = _by_image(missing)
         stores = {self._shelf(cut, view).store for cut in cuts for view in missing}
-        seen, left = 0, math.inf
+        _refresh(stores)
+        n_segments, alone = _n_segments(stores, writers), True
+        seen = 0
         while seen < len(views):
-            for store in stores:
-                store.refresh()
+            _refresh(stores)
+            if alone and _n_segments(stores, writers) > n_segments:
+                alone, rest = False, {view: missing[view] for view in views[seen:]}
+                views[seen:] = _by_image(rest, np.random.default_rng())
             first, batch = seen, []
-            while seen < len(views) and len(batch) < self._network.batch:
+            while seen < len(views) and len(batch) < self._network.batch_sizes[-1]:
                 if not self._is_at(cuts, views[seen]):
                     batch.append(views[seen])
                 seen += 1
-            if left < math.inf or seen - first > len(batch):
-                left = len(batch) / (seen - first) * (len(views) - seen)
             if batch:
-                yield batch, left
+                left = len(batch) / (seen - first) * (len(views) - seen)
+                yield batch, math.inf if alone else left
 
     def _decode(self, source):
         """Digest and pixels of a source, from one reading: it may have changed since."""
@@ -472,6 +474,28 @@ class _Shelf(NamedTuple):
 
     salt: object  # the hash that each key begins with
     store: RowStore
+
+
+def _by_image(missing, rng=None):
+    """Views, those of one image one after the other; its images shuffled by `rng`, if any."""
+    views_of = defaultdict(list)
+    for view, row in missing.items():
+        views_of[row].append(view)
+    groups = list(views_of.values())
+    if rng is not None:
+        groups = [groups[i] for i in rng.permutation(len(groups))]
+    return [view for group in groups for view in group]
+
+
+def _refresh(stores):
+    for store in stores:
+        store.refresh()
+
+
+def _n_segments(stores, writers):
+    """How many segments of others were opened so far."""
+    written = sum(writer.n_written for writer in writers.values())
+    return sum(store.n_opened for store in stores) - written
 
 
 def _watched(watch, n_missing, n_wanted, unit):

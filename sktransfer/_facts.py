@@ -7,7 +7,7 @@ so that what is looked up needs no network, no Keras and no TensorFlow.
 import numpy as np
 
 from sktransfer import _openvino
-from sktransfer._backbones import FORMAT, keras_backend, nearest
+from sktransfer._backbones import FORMAT, arithmetic, keras_backend, nearest
 from sktransfer._decoding import RESIZE_FILTER, decoder
 from sktransfer._exceptions import BackboneError, warn
 
@@ -97,5 +97,6 @@ def namespace_of(spec, facts, layer, pooling, dtype, engine):
         "precision": spec.precision,
         "kept_as": np.dtype(dtype).name,
         "backend": keras_backend(),
+        "arithmetic": arithmetic(),
         "engine": f"openvino {_openvino.version()}" if engine == "openvino" else engine,
     }

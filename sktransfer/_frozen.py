@@ -1,4 +1,4 @@
-"""Frozen networks: built, described, and run on batches of one constant size.
+"""Frozen networks: built, described, and run on batches of few constant sizes.
 
 The only file that builds base networks. They live in a process-wide least-recently-used
 cache and are never trained; a Keras model that a user passes is copied, never touched.
@@ -26,10 +26,6 @@ from sktransfer._interrupts import held_back
 from sktransfer._keras import keras
 from sktransfer._precision import warn_if_slow_in_bfloat16
 
-# Every image goes through the network in a batch of this size, padded, since what comes
-# along may otherwise change the last bits. On 2 cores 4 is as fast as 8 or 16 within noise
-# (MobileNet, MobileNetV2, ResNet50, InceptionV3, Xception, VGG16) and quickest for one image.
-BATCH = 4
 MAX_NETWORKS = 4
 MAX_FUNCTIONS = 3  # of a network: TensorFlow needs seven times the weights for each
 
@@ -82,9 +78,13 @@ class FrozenNetwork:
     ----------
     facts : dict
         As `describe` states them.
+    batch_sizes : tuple of int
+        Sizes of the batches that go through the network, in rising order; smaller ones are
+        filled up. On 2 cores 4 is as fast as 8 or 16 within noise (MobileNet, MobileNetV2,
+        ResNet50, InceptionV3, Xception, VGG16); 1 is for an image alone.
     """
 
-    batch = BATCH
+    batch_sizes = (1, 4)
 
     def __init__(self, model, fresh_names):
         self._model = model
@@ -94,7 +94,7 @@ class FrozenNetwork:
         self.facts = describe(model, self._tensors, fresh_names)
 
     def rows(self, batch, cuts, precision="float32", engine="keras"):
-        """What the network makes of at most `BATCH` images, at some cuts.
+        """What the network makes of at most ``batch_sizes[-1]`` images, at some cuts.
 
         Parameters
         ----------
@@ -109,7 +109,8 @@ class FrozenNetwork:
         -------
         rows : list of float32 ndarray of shape (n, ...), one for each cut
         """
-        padded = np.zeros((BATCH, *batch.shape[1:]), dtype=np.float32)
+        size = next(size for size in self.batch_sizes if size >= len(batch))
+        padded = np.zeros((size, *batch.shape[1:]), dtype=np.float32)
         padded[: len(batch)] = batch
         computed = {}
         _refuse_after_fork()
@@ -147,7 +148,7 @@ class FrozenNetwork:
                 if engine == "openvino":  # which casts to its precision itself
                     model = folded(below, self._folded_into, "float32")
                     threads = _granted_threads() or cpu_count()
-                    self._functions[key] = _openvino.compiled(model, BATCH, precision, threads)
+                    self._functions[key] = _openvino.compiled(model, precision, threads)
                 else:
                     model = folded(below, self._folded_into, precision)
                     self._functions[key] = _freeze(model)
@@ -185,7 +186,11 @@ class FrozenNetwork:
 
 
 def _freeze(model):
-    """A model as a function from array to arrays, its weights constants where that helps."""
+    """A model as a function from array to arrays, its weights constants where that helps.
+
+    TensorFlow's is one for batches of any size: as quick, and with the same bits, as one for
+    each size, of which each would need the weights' memory seven times.
+    """
     if keras.config.backend() != "tensorflow":
         return lambda batch: keras.tree.flatten(model.predict_on_batch(batch))
     import tensorflow as tf
@@ -193,7 +198,7 @@ def _freeze(model):
     trainable = [v.value.numpy() for v in model.trainable_variables]
     non_trainable = [v.value.numpy() for v in model.non_trainable_variables]
 
-    @tf.function(input_signature=[tf.TensorSpec((BATCH, *model.input_shape[1:]))])
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))])
     def compute(batch):
         outputs, _ = model.stateless_call(
             [tf.constant(v) for v in trainable],

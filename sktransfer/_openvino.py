@@ -28,12 +28,34 @@ def version():
         ) from error
 
 
-def compiled(model, batch, precision, n_threads):
-    """A Keras model as a function from an array of `batch` images to its outputs' arrays."""
+def compiled(model, precision, n_threads):
+    """A Keras model as a function from an array of images to its outputs' arrays."""
     import openvino
 
     core = openvino.Core()
     core.set_property({"ENABLE_MMAP": False})  # the files are gone before the network is
+    network = _converted(core, model)
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+        "INFERENCE_NUM_THREADS": n_threads,
+    }
+
+    @functools.cache
+    def of_size(n_images):  # one for any number would be slower by up to a seventh
+        network.reshape((n_images, *model.input_shape[1:]))
+        return core.compile_model(network, "CPU", settings)
+
+    def rows(images):
+        computed = of_size(len(images))(images)
+        return [computed[i] for i in range(len(model.outputs))]
+
+    return rows
+
+
+def _converted(core, model):
+    import openvino
+
     with tempfile.TemporaryDirectory(prefix="sktransfer-") as folder:
         path = os.path.join(folder, "network.xml")
         try:
@@ -45,17 +67,4 @@ def compiled(model, batch, precision, n_threads):
             ) from error
     # The outputs come first; dead ends, such as what only a gradient would use, follow.
     results = network.get_results()[: len(model.outputs)]
-    network = openvino.Model(results, network.get_parameters())
-    network.reshape((batch, *model.input_shape[1:]))
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
-        "INFERENCE_NUM_THREADS": n_threads,
-    }
-    run = core.compile_model(network, "CPU", settings)
-
-    def rows(images):
-        computed = run(images)
-        return [computed[i] for i in range(len(results))]
-
-    return rows
+    return openvino.Model(results, network.get_parameters())

@@ -162,8 +162,13 @@ class PretrainedFeatureTransformer(
     -----
     Images are decoded by Pillow, turned upright by their EXIF orientation, laid on white
     where they are transparent, converted to RGB and resized bilinearly with antialiasing.
-    Features of an image are the same to the bit whatever other images come along, on the
-    same machine.
+    The same call on the same machine repeats to the bit, and what is in the cache is returned
+    as it is. Together with other images, or in another order, features of an image agree to a
+    relative 1e-6: on some processors their last bits depend on the place in a batch.
+
+    TensorFlow is told to compute with oneDNN, which is faster on most processors, unless the
+    environment variable ``TF_ENABLE_ONEDNN_OPTS`` is set, or TensorFlow is loaded already. The
+    cache keeps features with and without it apart.
 
     References
     ----------

@@ -10,10 +10,17 @@ FLUSH_SHARE = 0.05  # of what is left: what another process repeats, not knowing
 
 
 class Writer:
-    """Gathers computed rows, and hands them to the store before they are too many to lose."""
+    """Gathers computed rows, and hands them to the store before they are too many to lose.
+
+    Attributes
+    ----------
+    n_written : int
+        Segments written so far.
+    """
 
     def __init__(self, store, give_up):
         self._store, self._give_up = store, give_up
+        self.n_written = 0
         self._forget()
 
     def add(self, key, row):
@@ -22,8 +29,11 @@ class Writer:
         self._nbytes += row.nbytes
 
     def flush_if_due(self, left):
-        """Write the rows if they are old, large, or many beside what others may repeat."""
-        late = time.monotonic() - self._since > FLUSH_SECONDS
+        """Write the rows if they are old, large, or many beside what others may repeat.
+
+        The first ones at once: by them others see that somebody is at work.
+        """
+        late = not self.n_written or time.monotonic() - self._since > FLUSH_SECONDS
         if late or self._nbytes > FLUSH_BYTES or len(self._keys) > FLUSH_SHARE * left:
             self._flush()
 
@@ -35,6 +45,7 @@ class Writer:
         if self._keys:
             try:
                 self._store.write(self._keys, np.stack(self._rows))
+                self.n_written += 1
             except OSError as error:
                 self._give_up(f"{error.strerror} ({self._store.folder})")
         self._forget()

@@ -1,6 +1,8 @@
 """Every architecture of `keras.applications`, by its smallest member, at every depth."""
 
 import pickle
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import keras
@@ -248,3 +250,28 @@ def weights_equal(part, other):
         return not hasattr(other, "get_weights")
     pairs = zip(part.get_weights(), other.get_weights(), strict=True)
     return all(np.array_equal(*pair) for pair in pairs)
+
+
+TWICE = """
+import sys
+import numpy as np
+from sktransfer import PretrainedFeatureTransformer
+X = np.random.default_rng(0).integers(0, 256, (7, 80, 80, 3), dtype=np.uint8)
+features = {
+    name: PretrainedFeatureTransformer(
+        name, weights=None, input_size=(75, 75), cache_dir=None
+    ).transform(X)
+    for name in sys.argv[2:]
+}
+np.savez(sys.argv[1], **features)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_without_a_cache_make_the_same_bits(tmp_path):
+    files = [tmp_path / "first.npz", tmp_path / "second.npz"]
+    for file in files:
+        subprocess.run([sys.executable, "-c", TWICE, file, *ARCHITECTURES], check=True)
+    first, second = map(np.load, files)
+    for name in ARCHITECTURES:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)

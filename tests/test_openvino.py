@@ -58,6 +58,7 @@ def test_the_cache_keeps_engines_apart(digits, tmp_path):
         assert transformer.cache_info().misses == misses
 
 
+@pytest.mark.filterwarnings("ignore:this CPU has no bfloat16:UserWarning")
 def test_in_bfloat16(digits):
     exact = features(digits[0][:20], **TINY)
     lean = features(digits[0][:20], **TINY, engine="openvino", precision="bfloat16")
