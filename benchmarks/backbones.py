@@ -13,9 +13,9 @@ import warnings
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from sktransfer import FineTunedConvNetClassifier
-from sktransfer._backbones import FAMILIES, BackboneSpec
-from sktransfer._facts import load_network
-from sktransfer._unfreezing import cut_below
+from sktransfer._networks.facts import load_network
+from sktransfer._networks.source import FAMILIES, BackboneSpec
+from sktransfer._training.unfreezing import cut_below
 
 HEAD = """\
 # Networks by name

@@ -118,7 +118,7 @@ def one_image(name, parameters, plain, paths):
 
 def ways_to_compute():
     """Name → parameters, of those that this machine has."""
-    from sktransfer._precision import CPU, has_bfloat16
+    from sktransfer._networks.precision import CPU, has_bfloat16
 
     ways = {"float32": {}}
     if importlib.util.find_spec("openvino"):

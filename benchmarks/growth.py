@@ -27,7 +27,7 @@ PRELUDE = """
 import os, pathlib, sys, time
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
-import sktransfer._training
+import sktransfer._training.fit
 from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
 n, folder = int(sys.argv[1]), sys.argv[2]
 def images(n, side=16):
@@ -75,7 +75,7 @@ tell(fit)
 """
 
 ROWS = """
-from sktransfer._cache import FeatureCache
+from sktransfer._features.store import FeatureCache
 keys = [i.to_bytes(32, "little") for i in range(0, n, n // 1000)]
 out = np.empty((len(keys), 512), np.float32)
 store = FeatureCache(folder).store("synthetic", (512,))
@@ -85,7 +85,7 @@ tell(store.refresh, read)
 """
 
 FILL = """
-from sktransfer._cache import FeatureCache
+from sktransfer._features.store import FeatureCache
 store = FeatureCache(folder).store("synthetic", (512,))
 rng = np.random.default_rng(0)
 for start in range(0, n, 10_000):

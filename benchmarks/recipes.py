@@ -33,10 +33,10 @@ from sktransfer import (
     ImageAugmentation,
     PretrainedFeatureTransformer,
 )
-from sktransfer._backbones import BackboneSpec
-from sktransfer._extraction import Extractor
-from sktransfer._inputs import check_images
-from sktransfer._linear_head import LinearHead
+from sktransfer._features.extractor import Extractor
+from sktransfer._images.inputs import check_images
+from sktransfer._networks.source import BackboneSpec
+from sktransfer._training.heads import LinearHead
 
 PROBLEMS = {
     "digits": (TINY, StratifiedShuffleSplit(20, train_size=50, random_state=1)),

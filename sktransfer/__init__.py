@@ -1,9 +1,7 @@
 """Transfer learning from pretrained convnets, as ordinary scikit-learn estimators."""
 
-from sktransfer._augmentation import ImageAugmentation
-from sktransfer._cache import CacheInfo, clear_cache
 from sktransfer._classifier import FineTunedConvNetClassifier
-from sktransfer._display import TrainingHistoryDisplay
+from sktransfer._displays.history import TrainingHistoryDisplay
 from sktransfer._exceptions import (
     BackboneError,
     BadRow,
@@ -15,6 +13,8 @@ from sktransfer._exceptions import (
     SktransferError,
     VersionWarning,
 )
+from sktransfer._features.store import CacheInfo, clear_cache
+from sktransfer._images.augmentation import ImageAugmentation
 from sktransfer._saving import load_classifier, save_classifier
 from sktransfer._transformer import PretrainedFeatureTransformer
 

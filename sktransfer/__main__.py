@@ -6,7 +6,7 @@ import sys
 def main(arguments=None):
     """Run the command line; return its exit code."""
     try:
-        from sktransfer._shell import run
+        from sktransfer._cli import run
 
         return run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:

@@ -14,16 +14,16 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted
 
-from sktransfer._augmentation import ImageAugmentation
-from sktransfer._backbones import BackboneSpec
-from sktransfer._cache import FeatureCache
-from sktransfer._extraction import Extractor
-from sktransfer._facts import find_facts, load_network, row_shape, warn_of_top
-from sktransfer._inputs import check_images
-from sktransfer._persistence import complete, from_state, pack_backbone, to_state
-from sktransfer._summary import summarize
-from sktransfer._tasks import Task
-from sktransfer._unfreezing import depths_of
+from sktransfer._features.extractor import Extractor
+from sktransfer._features.store import FeatureCache
+from sktransfer._images.augmentation import ImageAugmentation
+from sktransfer._images.inputs import check_images
+from sktransfer._networks.facts import find_facts, load_network, row_shape, warn_of_top
+from sktransfer._networks.source import BackboneSpec
+from sktransfer._runtime.tasks import Task
+from sktransfer._training.fitted import complete, from_state, pack_backbone, to_state
+from sktransfer._training.summary import summarize
+from sktransfer._training.unfreezing import depths_of
 
 MOST_FLATTENED = 2048  # features, where `pooling` is "auto"
 
@@ -351,7 +351,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         CacheWarning
             Rows cannot be kept in the cache, and are computed again when they are needed.
         """
-        from sktransfer._training import Fit
+        from sktransfer._training.fit import Fit
 
         vars(self).pop("_fitted", None)  # a fit that fails leaves nothing of the last one
         sources = check_images(self, X, reset=True)
@@ -448,7 +448,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
             The network makes NaN or infinity of images, as training diverged.
         """
         check_is_fitted(self)
-        from sktransfer._training import predict_logits
+        from sktransfer._training.fit import predict_logits
 
         sources = check_images(self, X, reset=False)
         fitted = self._fitted
@@ -530,7 +530,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
             The classifier is not fitted.
         """
         check_is_fitted(self)
-        from sktransfer._suffix import whole_model
+        from sktransfer._training.suffix import whole_model
 
         return whole_model(self._fitted)
 
@@ -567,7 +567,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         return codes, weights, by_class
 
     def _examples(self, extractor, sources, name, codes, weights):
-        from sktransfer._epochs import Examples
+        from sktransfer._training.epochs import Examples
 
         images = extractor.identify(sources, name)
         images.raise_if_bad()
@@ -596,8 +596,8 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
 
     def _stages(self, facts):
         """The stages of training, and the cuts they need."""
-        from sktransfer._stages import Stage
-        from sktransfer._suffix import Head, SuffixSpec
+        from sktransfer._training.stages import Stage
+        from sktransfer._training.suffix import Head, SuffixSpec
 
         head = Head(
             tuple(int(n) for n in self.conv_filters),
@@ -624,7 +624,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         return None if flattened <= MOST_FLATTENED else "avg"
 
     def _training(self, seed):
-        from sktransfer._stages import Training
+        from sktransfer._training.stages import Training
 
         return Training(
             optimizer=self.optimizer,

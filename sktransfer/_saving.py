@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sktransfer._augmentation import ImageAugmentation
 from sktransfer._classifier import FineTunedConvNetClassifier
 from sktransfer._exceptions import InvalidStateError
-from sktransfer._foreign import foreign_code
-from sktransfer._persistence import check_format, from_state, to_state
-from sktransfer._segments import write_durably
+from sktransfer._features.segments import write_durably
+from sktransfer._images.augmentation import ImageAugmentation
+from sktransfer._networks.foreign import foreign_code
+from sktransfer._training.fitted import check_format, from_state, to_state
 
 # Where and how loudly to run is for who loads the model to say.
 NOT_SAVED = {"cache_dir", "engine", "n_jobs", "verbose", "keras_callbacks"}

@@ -13,14 +13,14 @@ from sklearn.base import (
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktransfer._backbones import BackboneSpec
-from sktransfer._cache import FeatureCache
 from sktransfer._exceptions import BackboneError, InvalidImagesWarning, list_bad_rows, warn
-from sktransfer._extraction import Extractor
-from sktransfer._facts import warn_of_top
-from sktransfer._inputs import check_images
-from sktransfer._persistence import complete, pack_backbone
-from sktransfer._tasks import Task, watch_extraction
+from sktransfer._features.extractor import Extractor
+from sktransfer._features.store import FeatureCache
+from sktransfer._images.inputs import check_images
+from sktransfer._networks.facts import warn_of_top
+from sktransfer._networks.source import BackboneSpec
+from sktransfer._runtime.tasks import Task, watch_extraction
+from sktransfer._training.fitted import complete, pack_backbone
 
 
 class PretrainedFeatureTransformer(

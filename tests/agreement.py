@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sktransfer._backbones import arithmetic
+from sktransfer._runtime.backend import arithmetic
 
 
 def assert_same_features(got, expected):

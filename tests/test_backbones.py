@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sktransfer import BackboneError
-from sktransfer._backbones import FAMILIES, TINY_WEIGHTS, BackboneSpec, keras_backend
+from sktransfer._networks.source import FAMILIES, TINY_WEIGHTS, BackboneSpec
+from sktransfer._runtime.backend import keras_backend
 
 PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 9, 9, 3)).astype(np.float32)
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sktransfer import PretrainedFeatureTransformer, clear_cache
-from sktransfer._cache import MANY_SEGMENTS, STALE_SECONDS, FeatureCache, RowStore
+from sktransfer._features.store import MANY_SEGMENTS, STALE_SECONDS, FeatureCache, RowStore
 
 SHAPE = (5,)
 

@@ -27,7 +27,7 @@ from sktransfer import (
     PretrainedFeatureTransformer,
     VersionWarning,
 )
-from sktransfer._frozen import load
+from sktransfer._networks.frozen import load
 
 
 def classifier(**parameters):
@@ -96,7 +96,7 @@ def test_heads(sevens, head):
 
 
 def test_the_whole_model_computes_what_is_predicted(sevens):
-    from sktransfer._decoding import decode
+    from sktransfer._images.decoding import decode
 
     X, y, X_test, _ = sevens
     for unfreeze in (0, 3, (3, 1), "all"):
@@ -599,8 +599,8 @@ def test_a_stored_model_needs_neither_network_nor_weights(sevens, tmp_path):
 import sys, joblib, numpy as np
 folder = sys.argv[1]
 model = joblib.load(folder + "/model.joblib")
-import sktransfer._frozen
-sktransfer._frozen._build_tiny = None  # the package's own weights are out of reach
+import sktransfer._networks.frozen
+sktransfer._networks.frozen._build_tiny = None  # the package's own weights are out of reach
 np.save(folder + "/probabilities.npy", model.predict_proba(np.load(folder + "/X.npy")))
 """
     environment = {**os.environ, "KERAS_HOME": str(tmp_path / "nothing")}

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from sktransfer._decoding import FORMATS, UnreadableImageError, decode, digest, load, probe
+from sktransfer._images.decoding import (
+    FORMATS,
+    UnreadableImageError,
+    decode,
+    digest,
+    load,
+    probe,
+)
 
 RANGE = (0, 255)
 RNG = np.random.default_rng(0)

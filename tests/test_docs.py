@@ -51,7 +51,7 @@ def test_documents_link_to_files_that_exist():
 def test_each_table_of_networks_names_all_of_them():
     import re
 
-    from sktransfer._backbones import FAMILIES
+    from sktransfer._networks.source import FAMILIES
 
     tables = (ROOT / "docs" / "backbones.md").read_text().split("\n## ")[1:]
     for table in tables:

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from test_backbones import spec
 
-from sktransfer._epochs import Batches, Examples, train_epochs
-from sktransfer._extraction import Extractor
+from sktransfer._features.extractor import Extractor
+from sktransfer._training.epochs import Batches, Examples, train_epochs
 
 CUT = (None, "avg")
 

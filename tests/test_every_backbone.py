@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from test_backbones import spec
 
-from sktransfer import FineTunedConvNetClassifier, _frozen, _tiny
-from sktransfer._backbones import FAMILIES
-from sktransfer._facts import position_of
-from sktransfer._unfreezing import depths_of
+from sktransfer import FineTunedConvNetClassifier
+from sktransfer._networks import frozen as _frozen
+from sktransfer._networks import tiny as _tiny
+from sktransfer._networks.facts import position_of
+from sktransfer._networks.source import FAMILIES
+from sktransfer._training.unfreezing import depths_of
 
 # The smallest member of each, and a block near its top to be unfrozen.
 ARCHITECTURES = {

@@ -20,10 +20,10 @@ from sktransfer import (
     InvalidImagesWarning,
     PretrainedFeatureTransformer,
 )
-from sktransfer._backbones import TINY_WEIGHTS, BackboneSpec
-from sktransfer._cache import FeatureCache
-from sktransfer._extraction import Extractor
-from sktransfer._facts import find_facts
+from sktransfer._features.extractor import Extractor
+from sktransfer._features.store import FeatureCache
+from sktransfer._networks.facts import find_facts
+from sktransfer._networks.source import TINY_WEIGHTS, BackboneSpec
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
 
@@ -87,7 +87,7 @@ def tiny(**parameters):
 @pytest.fixture(scope="module")
 def weights_folder(tmp_path_factory):
     """A folder of two files: the weights that the network comes with, and noughts."""
-    from sktransfer._tiny import build
+    from sktransfer._networks.tiny import build
 
     folder, model = tmp_path_factory.mktemp("weights"), build((32, 32, 3))
     packed = load_file(TINY_WEIGHTS)

@@ -35,16 +35,16 @@ from sktransfer import (
     FineTunedConvNetClassifier,
     ForkedProcessError,
     PretrainedFeatureTransformer,
-    _backbones,
-    _facts,
-    _writer,
     clear_cache,
 )
-from sktransfer._cache import _own_files
-from sktransfer._segments import SUFFIX
+from sktransfer._features import writer as _writer
+from sktransfer._features.segments import SUFFIX
+from sktransfer._features.store import _own_files
+from sktransfer._networks import facts as _facts
+from sktransfer._networks import source as _backbones
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tensorflow", "hypothesis", "sktransfer._training"])
+SERVER.set_forkserver_preload(["tensorflow", "hypothesis", "sktransfer._training.fit"])
 IMAGES = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
 LABELS = np.arange(len(IMAGES)) % 2
 ROUNDS = [5, pytest.param(50, marks=pytest.mark.slow)]
@@ -217,10 +217,10 @@ import sktransfer
 signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     print("importing", flush=True)
-    from sktransfer._keras import keras
+    from sktransfer._runtime.keras import keras
 except KeyboardInterrupt:
     print("interrupted")
-from sktransfer._keras import keras
+from sktransfer._runtime.keras import keras
 print(keras.ops.sum(keras.ops.ones(3)).numpy())
 """
 
@@ -392,7 +392,7 @@ def test_a_folder_removed_again_and_again_changes_no_training(undisturbed, tmp_p
 
 def write_weights(path, seed):
     """A file of weights for the small network; all such files have one size and one date."""
-    from sktransfer._tiny import build
+    from sktransfer._networks.tiny import build
 
     model, rng = build((32, 32, 3)), np.random.default_rng(seed)
     model.set_weights([rng.random(weight.shape) / 10 for weight in model.weights])
@@ -598,7 +598,7 @@ def test_multiprocessing_is_right_or_refused(tmp_path):
 
 def fork_beside_a_thread(connection, cache_dir):
     """Fork again and again while a thread computes, and use a network in each child."""
-    from sktransfer import _frozen
+    from sktransfer._networks import frozen as _frozen
 
     begin(connection)
     worker = threading.Thread(target=extract, args=(None,))

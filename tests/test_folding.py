@@ -4,8 +4,8 @@ import pytest
 from test_backbones import spec
 from test_frozen import relative_error
 
-from sktransfer._folding import foldable_norms, folded
-from sktransfer._frozen import load
+from sktransfer._networks.folding import foldable_norms, folded
+from sktransfer._networks.frozen import load
 
 layers = keras.layers
 

@@ -13,15 +13,12 @@ from agreement import assert_same_features
 from test_backbones import spec
 from test_every_backbone import SMALLEST, relative_error
 
-from sktransfer import (
-    BackboneError,
-    FineTunedConvNetClassifier,
-    PretrainedFeatureTransformer,
-    _frozen,
-)
-from sktransfer._backbones import FAMILIES, weights_folder
-from sktransfer._fingerprint import fingerprint
-from sktransfer._frozen import MAX_FUNCTIONS, load
+from sktransfer import BackboneError, FineTunedConvNetClassifier, PretrainedFeatureTransformer
+from sktransfer._networks import frozen as _frozen
+from sktransfer._networks.fingerprint import fingerprint
+from sktransfer._networks.frozen import MAX_FUNCTIONS, load
+from sktransfer._networks.source import FAMILIES
+from sktransfer._runtime.backend import weights_folder
 
 
 def small_network(seed=0, size=(12, 12)):

@@ -6,12 +6,8 @@ from PIL import Image
 from scipy.sparse import csr_array
 from sklearn.datasets import load_files
 
-from sktransfer import (
-    InvalidImagesError,
-    InvalidImagesWarning,
-    PretrainedFeatureTransformer,
-)
-from sktransfer._inputs import check_images
+from sktransfer import InvalidImagesError, InvalidImagesWarning, PretrainedFeatureTransformer
+from sktransfer._images.inputs import check_images
 
 RNG = np.random.default_rng(0)
 

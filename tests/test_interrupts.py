@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from sktransfer._interrupts import held_back
+from sktransfer._runtime.interrupts import held_back
 
 
 @pytest.fixture(autouse=True)

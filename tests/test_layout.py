@@ -1,55 +1,103 @@
-"""The package is what its table of modules says: imports go down only."""
+"""Imports go down only; importing the package is light; public names are documented."""
 
 import ast
-import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import sktransfer
 
 PACKAGE = Path(sktransfer.__file__).parent
 
+# Each place, and what of the package it may import besides itself.
+MAY_IMPORT = {
+    "_exceptions": (),
+    "_runtime": ("_exceptions",),
+    "_images": ("_runtime", "_exceptions"),
+    "_networks": ("_runtime", "_exceptions"),
+    "_features": ("_images", "_networks", "_runtime", "_exceptions"),
+    "_training": ("_features", "_images", "_networks", "_runtime", "_exceptions"),
+}
+PUBLIC = ("_transformer", "_classifier", "_saving")  # may import all of these, not each other
+ABOVE = {
+    "_displays": ("_features", "_images", "_exceptions", *PUBLIC),
+    "_cli": ("sktransfer",),
+    "__main__": ("_cli",),
+    "__init__": (*MAY_IMPORT, *PUBLIC, "_displays"),
+}
+KERAS_IS_IMPORTED_BY = {
+    "_runtime/keras.py",
+    "_networks/tiny/build.py",
+}
 
-def modules_from_the_top_down():
-    """The modules in the table of CONTRIBUTING.md."""
-    table = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
-    return re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+
+def places():
+    """The modules and folders directly in the package."""
+    files = {path.stem for path in PACKAGE.glob("*.py")}
+    return files | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
 
-def imports_of(path):
-    """Names of modules that a file imports anywhere, ours without their package."""
+def files_of(place):
+    folder = PACKAGE / place
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{place}.py"]
+
+
+def modules_imported_by(path):
+    """Dotted names of modules that a file imports anywhere."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            if node.module == "sktransfer" and path.stem != "__main__":
-                names |= {f"sktransfer.{alias.name}" for alias in node.names}
-            else:
-                names.add(node.module)
-    return {name.removeprefix("sktransfer.") for name in names}
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            are_modules = node.module.startswith("sktransfer._") and {
+                name
+                for name in inner
+                if PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py").exists()
+            }
+            names |= are_modules or {node.module}
+    return names
 
 
-def foreign(path):
-    """The packages that a file imports anywhere."""
-    return {name.split(".")[0] for name in imports_of(path)}
+def is_file(module):
+    return PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py").is_file()
 
 
-def test_modules_import_only_what_is_below_them():
-    order = modules_from_the_top_down()
-    files = {path.stem: path for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
-    assert {*order} == {*files, "_tiny"}
-    for place, module in enumerate(order[:-1]):
-        ours = {name for name in imports_of(files[module]) if name.startswith("_")}
-        assert ours <= {*order[place + 1 :]}, module
+def ours(names):
+    return {name for name in names if name.split(".")[0] == "sktransfer"}
+
+
+def place_of(module):
+    return module.split(".")[1] if "." in module else module
+
+
+def test_each_place_imports_only_what_it_may():
+    allowed = {**MAY_IMPORT, **{name: tuple(MAY_IMPORT) for name in PUBLIC}, **ABOVE}
+    assert places() == {*allowed}
+    for place, others in allowed.items():
+        for path in files_of(place):
+            imported = {
+                (*name.split("."), "sktransfer")[1] for name in ours(modules_imported_by(path))
+            }
+            assert imported <= {place, *others}, path
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    graph = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        graph[name] = ours(modules_imported_by(path)) - {"sktransfer"}
+    list(TopologicalSorter(graph).static_order())  # which raises CycleError
 
 
 def test_keras_is_imported_in_one_place():
-    of_keras = {"keras": {"_keras"}, "tensorflow": {"_frozen"}}
-    for package, importers in of_keras.items():
-        found = {p.stem for p in PACKAGE.glob("*.py") if package in foreign(p)}
-        assert found == importers
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if "keras" in {name.split(".")[0] for name in modules_imported_by(path)}
+    }
+    assert found == KERAS_IS_IMPORTED_BY
 
 
 def test_importing_the_package_imports_nothing_that_scikit_learn_does_not():

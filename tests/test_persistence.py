@@ -14,7 +14,7 @@ from sktransfer import (
     PretrainedFeatureTransformer,
     load_classifier,
 )
-from sktransfer._backbones import PackedNetwork
+from sktransfer._networks.source import PackedNetwork
 
 RELEASES = sorted((Path(__file__).parent / "fixtures").glob("[0-9]*"))
 PLAIN = {str, int, float, bool, bytes, np.ndarray, type(None)}

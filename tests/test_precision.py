@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
-from sktransfer._precision import CPU, has_bfloat16
+from sktransfer._networks.precision import CPU, has_bfloat16
 
 SLOW_HERE = CPU.is_file() and not has_bfloat16(CPU.read_text())
 

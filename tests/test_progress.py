@@ -8,7 +8,7 @@ import time
 import pytest
 
 from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
-from sktransfer._progress import images_bar, progress_bar
+from sktransfer._runtime.progress import images_bar, progress_bar
 
 CODE = """
 import sys

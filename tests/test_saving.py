@@ -25,7 +25,7 @@ from sktransfer import (
     load_classifier,
     save_classifier,
 )
-from sktransfer._backbones import TINY_WEIGHTS
+from sktransfer._networks.source import TINY_WEIGHTS
 
 
 def classifier(**parameters):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from sktransfer._segments import InvalidSegmentError, Segment, write_segment
+from sktransfer._features.segments import InvalidSegmentError, Segment, write_segment
 
 SHAPE, DTYPE = (2, 3), np.dtype(np.float32)
 

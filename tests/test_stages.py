@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sktransfer._epochs import Examples
-from sktransfer._stages import FEWEST_JUDGES, FOLDS, Stage, Training, split
+from sktransfer._training.epochs import Examples
+from sktransfer._training.stages import FEWEST_JUDGES, FOLDS, Stage, Training, split
 
 TRAINING = Training(
     optimizer="adam",

@@ -4,9 +4,9 @@ from test_backbones import spec
 from test_unfreezing import facts_of
 
 from sktransfer import FineTunedConvNetClassifier
-from sktransfer._frozen import load
-from sktransfer._summary import summarize
-from sktransfer._unfreezing import depths_of
+from sktransfer._networks.frozen import load
+from sktransfer._training.summary import summarize
+from sktransfer._training.unfreezing import depths_of
 
 
 def test_it_tells_what_is_cached_frozen_and_trained():

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from test_classifier import classifier
 
 from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
-from sktransfer._decoding import decode
+from sktransfer._images.decoding import decode
 
 
 @pytest.fixture(scope="module")

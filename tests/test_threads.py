@@ -5,7 +5,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from sktransfer._threads import Workers
+from sktransfer._runtime.threads import Workers
 
 
 def threads():
@@ -49,7 +49,7 @@ def test_tasks_that_are_not_begun_are_dropped():
 # may be in disorder then.
 INTERRUPTS = """
 import faulthandler, random, signal
-from sktransfer._threads import Workers
+from sktransfer._runtime.threads import Workers
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 interrupts = 0
 for _ in range(1000):

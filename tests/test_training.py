@@ -6,10 +6,10 @@ from scipy.special import expit, softmax
 from test_backbones import spec
 
 from sktransfer import FineTunedConvNetClassifier
-from sktransfer._decoding import decode
-from sktransfer._decoding import load as read
-from sktransfer._frozen import load
-from sktransfer._suffix import initial_head
+from sktransfer._images.decoding import decode
+from sktransfer._images.decoding import load as read
+from sktransfer._networks.frozen import load
+from sktransfer._training.suffix import initial_head
 
 SEED = int(np.random.RandomState(0).randint(2**31 - 1))  # what random_state=0 comes to
 RECIPE = {

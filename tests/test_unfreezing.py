@@ -3,8 +3,8 @@ from test_backbones import spec
 from test_every_backbone import SMALLEST
 
 from sktransfer import BackboneError
-from sktransfer._frozen import load
-from sktransfer._unfreezing import depths_of
+from sktransfer._networks.frozen import load
+from sktransfer._training.unfreezing import depths_of
 
 
 def facts_of(name):

@@ -3,9 +3,9 @@ import os
 import numpy as np
 import pytest
 
-from sktransfer import _writer
-from sktransfer._cache import FeatureCache
-from sktransfer._writer import FLUSH_BYTES, Writer, rounded
+from sktransfer._features import writer as _writer
+from sktransfer._features.store import FeatureCache
+from sktransfer._features.writer import FLUSH_BYTES, Writer, rounded
 
 SHAPE = (1024, 1024)  # 4 MiB
 KEYS = [bytes([i]) * 32 for i in range(100)]

@@ -4,12 +4,8 @@ The facts are plain values that `_frozen.FrozenNetwork` states of itself. The ca
 so that what is looked up needs no network, no Keras and no TensorFlow.
 """
 
-import numpy as np
-
-from sktransfer import _openvino
-from sktransfer._backbones import FORMAT, arithmetic, keras_backend, nearest
-from sktransfer._decoding import RESIZE_FILTER, decoder
 from sktransfer._exceptions import BackboneError, warn
+from sktransfer._networks.source import nearest
 
 
 def find_facts(spec, cache):
@@ -30,9 +26,9 @@ def note_facts(spec, facts, cache):
 
 def load_network(spec):
     # And so Keras: not before something must be computed.
-    from sktransfer import _frozen
+    from sktransfer._networks import frozen
 
-    return _frozen.load(spec)
+    return frozen.load(spec)
 
 
 def position_of(facts, layer):
@@ -79,24 +75,3 @@ def warn_of_top(facts, remedy):
 def row_shape(facts, position, pooling):
     shape = facts["layers"][position]["shape"]
     return tuple(shape if pooling is None else shape[-1:])
-
-
-def namespace_of(spec, facts, layer, pooling, dtype, engine):
-    """All that changes a row, but for the image: in plain values."""
-    token = spec.preprocessing_token
-    return {
-        "format": FORMAT,
-        "network": facts["fingerprint"],
-        "layer": layer,
-        "pooling": pooling,
-        "input_size": list(facts["input_size"]),
-        "input_range": [float(bound) for bound in spec.input_range],
-        "preprocessing": token,
-        "resize": RESIZE_FILTER,
-        "decoder": decoder(),
-        "precision": spec.precision,
-        "kept_as": np.dtype(dtype).name,
-        "backend": keras_backend(),
-        "arithmetic": arithmetic(),
-        "engine": f"openvino {_openvino.version()}" if engine == "openvino" else engine,
-    }

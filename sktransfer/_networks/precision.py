@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sktransfer._exceptions import warn
-from sktransfer._keras import keras
+from sktransfer._runtime.keras import keras
 
 CPU = Path("/proc/cpuinfo")  # Linux; elsewhere nothing is known, and nothing said
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # of x86 and of ARM

@@ -7,8 +7,8 @@ import math
 from itertools import accumulate
 from numbers import Integral, Real
 
-from sktransfer._backbones import nearest
 from sktransfer._exceptions import BackboneError
+from sktransfer._networks.source import nearest
 
 
 def depths_of(unfreeze, facts):

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sktransfer._segments import (
+from sktransfer._features.segments import (
     SUFFIX,
     TEMPORARY,
     InvalidSegmentError,

@@ -16,15 +16,16 @@ from collections import OrderedDict
 import numpy as np
 from joblib import cpu_count
 
-from sktransfer import _openvino
-from sktransfer._backbones import TINY_WEIGHTS, PackedNetwork, weights_folder
-from sktransfer._description import describe, tensors_of
 from sktransfer._exceptions import BackboneError, ForkedProcessError
-from sktransfer._fingerprint import fingerprint
-from sktransfer._folding import finalize, foldable_norms, folded
-from sktransfer._interrupts import held_back
-from sktransfer._keras import keras
-from sktransfer._precision import warn_if_slow_in_bfloat16
+from sktransfer._networks.description import describe, tensors_of
+from sktransfer._networks.engines import openvino as _openvino
+from sktransfer._networks.fingerprint import fingerprint
+from sktransfer._networks.folding import finalize, foldable_norms, folded
+from sktransfer._networks.precision import warn_if_slow_in_bfloat16
+from sktransfer._networks.source import TINY_WEIGHTS, PackedNetwork
+from sktransfer._runtime.backend import weights_folder
+from sktransfer._runtime.interrupts import held_back
+from sktransfer._runtime.keras import keras
 
 MAX_NETWORKS = 4
 MAX_FUNCTIONS = 3  # of a network: TensorFlow needs seven times the weights for each
@@ -256,7 +257,7 @@ def _build(spec):
 def _build_tiny(spec):
     from safetensors.numpy import load_file
 
-    from sktransfer._tiny import build
+    from sktransfer._networks.tiny import build
 
     model = build((*spec.size, 3))
     if spec.weights == "pretrained":

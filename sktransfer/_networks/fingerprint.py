@@ -6,8 +6,8 @@ import marshal
 
 import numpy as np
 
-from sktransfer._foreign import foreign_code
-from sktransfer._keras import keras
+from sktransfer._networks.foreign import foreign_code
+from sktransfer._runtime.keras import keras
 
 RANGES = ((0, 1), (-1, 1), (0, 255))  # of pixels that networks take
 

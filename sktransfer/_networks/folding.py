@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 
-from sktransfer._keras import keras
+from sktransfer._runtime.keras import keras
 
 
 def folded(model, foldable, precision):

@@ -9,22 +9,22 @@ from functools import cached_property, partial
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from sktransfer._epochs import Batches, describe, train_epochs
 from sktransfer._exceptions import warn
-from sktransfer._frozen import adopt, load
-from sktransfer._keras import keras
-from sktransfer._linear_head import LinearHead, log_loss, views_within_memory
-from sktransfer._persistence import FittedNetwork
-from sktransfer._progress import images_bar, progress_bar
-from sktransfer._stages import split
-from sktransfer._suffix import (
+from sktransfer._networks.frozen import adopt, load
+from sktransfer._runtime.keras import keras
+from sktransfer._runtime.progress import images_bar, progress_bar
+from sktransfer._runtime.tasks import watch_extraction
+from sktransfer._training.epochs import Batches, describe, train_epochs
+from sktransfer._training.fitted import FittedNetwork
+from sktransfer._training.heads import LinearHead, log_loss, views_within_memory
+from sktransfer._training.stages import split
+from sktransfer._training.suffix import (
     PREDICT_BATCH,
     SuffixSpec,
     borrowed,
     fresh_optimizer,
     initial_head,
 )
-from sktransfer._tasks import watch_extraction
 
 
 def _common_epochs(histories):

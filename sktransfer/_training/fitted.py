@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sktransfer._backbones import BackboneSpec, PackedNetwork, is_keras_model
 from sktransfer._exceptions import InvalidStateError, VersionWarning, warn
+from sktransfer._networks.source import BackboneSpec, PackedNetwork, is_keras_model
 
 FORMAT = 1  # of the state: raised when it changes its meaning
 LIBRARIES = ("sktransfer", "keras", "numpy", "scikit-learn")
@@ -115,7 +115,7 @@ def pack_backbone(state):
     """An estimator's state with a Keras model in it as plain values."""
     if not is_keras_model(state["backbone"]):
         return state
-    from sktransfer._frozen import pack
+    from sktransfer._networks.frozen import pack
 
     return {**state, "backbone": pack(state["backbone"])}
 
@@ -132,7 +132,7 @@ def complete(state, estimator):
 def _unpack_backbone(state):
     if not isinstance(state["backbone"], PackedNetwork):
         return state
-    from sktransfer._frozen import unpack
+    from sktransfer._networks.frozen import unpack
 
     return {**state, "backbone": unpack(state["backbone"])}
 

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 from sklearn.utils import _safe_indexing
 
-from sktransfer._progress import images_bar
+from sktransfer._runtime.progress import images_bar
 
 MOST_PARTS = 100  # of a long task, since callbacks remember each
 

@@ -1,4 +1,4 @@
-"""Make the weights of the embedded backbone: ``python -m sktransfer._tiny.train [FILE]``.
+"""Make the embedded weights: ``python -m benchmarks.tiny [FILE]``.
 
 Trains on the digits 0 to 4 of scikit-learn, slightly turned, shifted and zoomed. Mirrored,
 upside-down and transposed digits are classes of their own, which makes features that know
@@ -16,8 +16,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score, train_test_split
 
-from sktransfer._decoding import decode
-from sktransfer._tiny import WEIGHTS, build
+from sktransfer._images.decoding import decode
+from sktransfer._networks.tiny import WEIGHTS, build
 
 SIZE = (32, 32)
 EPOCHS = 20

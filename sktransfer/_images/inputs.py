@@ -6,9 +6,9 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
-from sktransfer._backbones import is_shape
-from sktransfer._decoding import is_image
 from sktransfer._exceptions import warn
+from sktransfer._images.decoding import is_image
+from sktransfer._runtime.checks import is_shape
 
 CHANNELS = (1, 3)
 

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from sktransfer._facts import row_shape
-from sktransfer._frozen import plain_settings, unpack
-from sktransfer._interrupts import held_back
-from sktransfer._keras import keras
+from sktransfer._networks.facts import row_shape
+from sktransfer._networks.frozen import plain_settings, unpack
+from sktransfer._runtime.interrupts import held_back
+from sktransfer._runtime.keras import keras
 
 MAX_FREE = 8
 PREDICT_BATCH = 32  # constant and padded, so that company changes no bit of a prediction

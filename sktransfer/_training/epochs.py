@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sktransfer._interrupts import held_back
-from sktransfer._keras import keras
-from sktransfer._threads import Workers
+from sktransfer._runtime.interrupts import held_back
+from sktransfer._runtime.keras import keras
+from sktransfer._runtime.threads import Workers
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,21 @@ Native sizes and preprocessing are those of https://keras.io/api/applications/.
 import difflib
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 
 from sktransfer._exceptions import BackboneError
-from sktransfer._foreign import foreign_code
-from sktransfer._tiny import WEIGHTS as TINY_WEIGHTS
+from sktransfer._networks.foreign import foreign_code
+from sktransfer._networks.tiny import WEIGHTS as TINY_WEIGHTS
+from sktransfer._runtime.backend import keras_backend, keras_version, weights_folder
+from sktransfer._runtime.checks import is_shape
 
-ONEDNN = "TF_ENABLE_ONEDNN_OPTS"  # set before TensorFlow is loaded, unless the user did
 FORMAT = 5  # of keys, rows and facts: raised when one of them changes its meaning
 
 
@@ -270,7 +268,7 @@ class BackboneSpec:
             "params": sorted((k, _plain(v)) for k, v in self.params.items()),
             "size": self.size,
             "weights": weights,
-            "keras": _keras_version(),
+            "keras": keras_version(),
             "backend": keras_backend(),
         }
 
@@ -333,14 +331,6 @@ def is_keras_model(value):
     return keras is not None and isinstance(value, keras.Model)
 
 
-def is_shape(value, lengths):
-    """Whether value is a tuple, or the like, of so many whole numbers above 0."""
-    return len(value) in lengths and all(
-        isinstance(side, Integral) and not isinstance(side, bool) and side > 0
-        for side in value
-    )
-
-
 def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
@@ -352,51 +342,6 @@ def nearest(name, names):
     if close:
         return "nearest: " + ", ".join(repr(as_written[c]) for c in close)
     return "there are: " + ", ".join(repr(n) for n in names)
-
-
-def keras_home():
-    """Keras' folder, resolved as Keras 3 resolves it at import."""
-    if "KERAS_HOME" in os.environ:
-        return Path(os.environ["KERAS_HOME"])
-    home = os.path.expanduser("~")
-    return Path(home if os.access(home, os.W_OK) else "/tmp") / ".keras"
-
-
-def weights_folder():
-    """Where `keras.utils.get_file` keeps downloaded weights."""
-    home = keras_home().expanduser()
-    if not os.access(home, os.W_OK):
-        base = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()
-        home = Path(base) / ".keras"
-    return home / "models"
-
-
-def keras_backend():
-    """The name of Keras' backend, without importing Keras where it is not."""
-    # Another thread may be importing Keras: then it is there, but not its configuration.
-    config = getattr(sys.modules.get("keras"), "config", None)
-    if config is not None:
-        return config.backend()
-    if os.environ.get("KERAS_BACKEND"):
-        return os.environ["KERAS_BACKEND"]
-    try:
-        settings = json.loads((keras_home().expanduser() / "keras.json").read_text())
-        return settings.get("backend", "tensorflow")
-    except (OSError, ValueError, AttributeError):
-        return "tensorflow"
-
-
-def arithmetic():
-    """What the last bits of a row depend on beside Keras' backend, in plain text.
-
-    Of TensorFlow, whether oneDNN computes. Before it is loaded, this is what it will be told.
-    """
-    if keras_backend() != "tensorflow":
-        return "plain"
-    loaded = sys.modules.get("tensorflow.python.util._pywrap_util_port")
-    if loaded is not None:  # perhaps before the setting was made: then it alone knows
-        return "oneDNN" if loaded.IsMklEnabled() else "plain"
-    return "plain" if os.environ.get(ONEDNN, "1").lower() in ("0", "false") else "oneDNN"
 
 
 def _config_in(path):
@@ -429,8 +374,3 @@ def _sha256(path):
 def _sha256_of_state(path, *_state):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@functools.cache
-def _keras_version():
-    return importlib.metadata.version("keras")

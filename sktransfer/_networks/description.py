@@ -4,8 +4,8 @@ import math
 import re
 from collections import defaultdict
 
-from sktransfer._fingerprint import fingerprint
-from sktransfer._keras import keras
+from sktransfer._networks.fingerprint import fingerprint
+from sktransfer._runtime.keras import keras
 
 
 def tensors_of(model):

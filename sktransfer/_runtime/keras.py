@@ -6,8 +6,8 @@ processors, which it leaves off on those without AVX-512.
 
 import os
 
-from sktransfer._backbones import ONEDNN
-from sktransfer._interrupts import held_back
+from sktransfer._runtime.backend import ONEDNN
+from sktransfer._runtime.interrupts import held_back
 
 with held_back():
     os.environ.setdefault(ONEDNN, "1")

@@ -17,21 +17,21 @@ from typing import NamedTuple
 import numpy as np
 from joblib import effective_n_jobs
 
-from sktransfer import _decoding
-from sktransfer._backbones import arithmetic
-from sktransfer._cache import FeatureCache, RowStore
-from sktransfer._decoding import UnreadableImageError
 from sktransfer._exceptions import BadRow, CacheWarning, InvalidImagesError, warn
-from sktransfer._facts import (
+from sktransfer._features.keys import namespace_of
+from sktransfer._features.store import FeatureCache, RowStore
+from sktransfer._features.writer import Writer, rounded
+from sktransfer._images import decoding as _decoding
+from sktransfer._images.decoding import UnreadableImageError
+from sktransfer._networks.facts import (
     find_facts,
     load_network,
-    namespace_of,
     note_facts,
     position_of,
     row_shape,
 )
-from sktransfer._threads import Workers
-from sktransfer._writer import Writer, rounded
+from sktransfer._runtime.backend import arithmetic
+from sktransfer._runtime.threads import Workers
 
 LOOK_AHEAD = 4  # batches that are being decoded while one is computed
 DECODED_IMAGES = 32  # held for their further views

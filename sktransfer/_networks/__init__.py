@@ -1,0 +1,6 @@
+"""A network's name → a frozen function of batches of pixels.
+
+In comes what users say of a network: a name, a file, a model; out go `NetworkInfo`, which is
+known without Keras, and `FrozenNetwork`, which computes rows. Imports `_runtime` and
+`_exceptions`.
+"""
