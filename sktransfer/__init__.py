@@ -15,7 +15,6 @@ from sktransfer._exceptions import (
 )
 from sktransfer._features.store import CacheInfo, clear_cache
 from sktransfer._images.augmentation import ImageAugmentation
-from sktransfer._saving import load_classifier, save_classifier
 from sktransfer._transformer import PretrainedFeatureTransformer
 
 __version__ = "0.1.0"
@@ -36,6 +35,4 @@ __all__ = [
     "TrainingHistoryDisplay",
     "VersionWarning",
     "clear_cache",
-    "load_classifier",
-    "save_classifier",
 ]

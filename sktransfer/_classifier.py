@@ -1,34 +1,29 @@
 """`FineTunedConvNetClassifier`: augmented training and staged unfreezing."""
 
-import math
-import os
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.special import expit, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_random_state, column_or_1d, compute_class_weight
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted
 
-from sktransfer._features.extractor import Extractor
-from sktransfer._features.store import FeatureCache
+from sktransfer._base import ImageEstimator, documented
+from sktransfer._features.extractor import load_network
+from sktransfer._features.reading import ImageReader
 from sktransfer._images.augmentation import ImageAugmentation
 from sktransfer._images.inputs import check_images
-from sktransfer._networks.facts import find_facts, load_network, row_shape, warn_of_top
-from sktransfer._networks.source import BackboneSpec
+from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._runtime.tasks import Task
-from sktransfer._training.fitted import complete, from_state, pack_backbone, to_state
+from sktransfer._training.fitted import from_state, to_state
 from sktransfer._training.summary import summarize
 from sktransfer._training.unfreezing import depths_of
 
-MOST_FLATTENED = 2048  # features, where `pooling` is "auto"
 
-
-class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+@documented
+class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     """Classify images by a pretrained network whose top layers are trained along.
 
     First a new head is trained on the frozen network, then, with a low learning rate, the head
@@ -40,20 +35,25 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
 
     Parameters
     ----------
-    backbone, weights, backbone_params, input_size, preprocessing, input_range, image_shape
-        The network and what it is given, as in `PretrainedFeatureTransformer`.
+    <backbone>
 
-    precision : {"float32", "bfloat16"}, default="float32"
-        That of the frozen part, as in `PretrainedFeatureTransformer`; what is trained is
-        trained in float32.
+    <weights>
 
-    engine : {"keras", "openvino"}, default="keras"
-        What runs the frozen part, as in `PretrainedFeatureTransformer`. It is heeded as it
-        stands when the classifier predicts: what was fitted with one engine can predict with
-        the other.
+    <backbone_params>
 
-    max_image_pixels : int, default=None
-        As in `PretrainedFeatureTransformer`.
+    <input_size>
+
+    <preprocessing>
+
+    <input_range>
+
+    <image_shape>
+
+    <precision>
+
+    <engine>
+
+    <max_image_pixels>
 
     conv_filters : tuple of int, default=()
         Head: a 3 × 3 convolution with relu for each.
@@ -138,15 +138,15 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
     class_weight : dict, "balanced" or None, default=None
         Weights of classes, in training and in validation.
 
-    cache_dir, n_jobs
-        As in `PretrainedFeatureTransformer`.
+    <cache_dir>
+
+    <n_jobs>
 
     random_state : int, RandomState instance or None, default=None
         Draws the validation set, the head's first weights, the order of images and dropout;
         not the views, which have a seed of their own.
 
-    verbose : int, default=0
-        1 shows progress bars on standard error, of what is computed and of each stage.
+    <verbose>
 
     keras_callbacks : list of keras.callbacks.Callback or None, default=None
         Copied for each stage; their model is the trained upper part of the network. Weights
@@ -206,16 +206,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
     """
 
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn does
-        "backbone": "no_validation",  # BackboneSpec does, and knows Keras models
-        "weights": [str, os.PathLike, None],
-        "backbone_params": [dict, None],
-        "input_size": ["array-like", None],
-        "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
-        "input_range": ["array-like"],
-        "image_shape": ["array-like", None],
-        "precision": [StrOptions({"float32", "bfloat16"})],
-        "engine": [StrOptions({"keras", "openvino"})],
-        "max_image_pixels": [Interval(Integral, 1, None, closed="left"), None],
+        **ImageEstimator._parameter_constraints,
         "conv_filters": ["array-like"],
         "pooling": [StrOptions({"auto", "avg", "max"}), None],
         "hidden_units": ["array-like"],
@@ -234,10 +225,7 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         "early_stopping": ["boolean"],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
-        "cache_dir": [str, os.PathLike, None],
-        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
-        "verbose": ["verbose"],
         "keras_callbacks": [list, None],
     }
 
@@ -351,29 +339,34 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         CacheWarning
             Rows cannot be kept in the cache, and are computed again when they are needed.
         """
-        from sktransfer._training.fit import Fit
+        from sktransfer._training.fit import fit
 
         vars(self).pop("_fitted", None)  # a fit that fails leaves nothing of the last one
         sources = check_images(self, X, reset=True)
-        codes, weights, by_class = self._check_targets(len(sources), y, sample_weight)
-        spec = BackboneSpec.of(self)
-        network = load_network(spec)
-        cut_it = "cut it: keras.Model(m.input, m.get_layer({below}).output)"
-        warn_of_top(network.facts, cut_it)
-        stages = self._stages(network.facts)
+        target, codes, weights = self._check_targets(len(sources), y, sample_weight)
+        source, reader, augmentation = self._opened()
+        network = load_network(source)
+        network.info.warn_of_top("cut it: keras.Model(m.input, m.get_layer({below}).output)")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        cuts = list(dict.fromkeys(stage.spec.cut for stage in stages))
-        extractor = self._extractor(spec, cuts)
+        stages = self._stages(network.info, target)
+        cuts = list(dict.fromkeys(stage.suffix.cut for stage in stages))
+        extractor = self._extractor(
+            source, network.info, cuts, reader, self.precision, augmentation
+        )
         examples = self._examples(extractor, sources, "X", codes, weights)
-        validation = self._validation(extractor, X_val, y_val, by_class)
-        fit = Fit(spec, extractor, network, self._training(seed))
+        validation = self._validation(extractor, target, X_val, y_val)
+        run = self._run(extractor, network, target, reader, seed)
         begin = partial(Task.root, self, (X, y, sample_weight), "fit")
-        task = fit.run(stages, examples, validation, begin)
-        self.history_ = dict(fit.history)
-        self.n_iter_ = len(self.history_["loss"])
-        self.best_epoch_ = fit.best_epoch
-        self.head_C_, self.head_views_ = fit.head_C, fit.head_views
-        self._fitted = fit.fitted()
+        result, task = fit(run, stages, examples, validation, begin)
+        if result.weights is None:
+            raise ValueError(
+                "training diverged: the loss is not a number; lower the learning rates"
+            )
+        self.history_ = result.history()
+        self.n_iter_ = len(result.epochs)
+        self.best_epoch_ = result.best_epoch
+        self.head_C_, self.head_views_ = result.head_C, result.head_views
+        self._fitted = run.fitted(result.weights, result.suffix)
         task.end(dict)
         return self
 
@@ -397,9 +390,8 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         ValueError
             The network makes NaN or infinity of images, as training diverged.
         """
-        scores = self.decision_function(X)
-        chosen = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
-        return self.classes_[chosen.astype(int)]
+        outputs, target = self._outputs(X)
+        return target.predictions(outputs)
 
     def predict_proba(self, X):
         """The probability of each class.
@@ -422,10 +414,8 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         ValueError
             The network makes NaN or infinity of images, as training diverged.
         """
-        scores = self.decision_function(X).astype(np.float64)
-        if scores.ndim == 1:
-            return np.column_stack([expit(-scores), expit(scores)])
-        return softmax(scores, axis=1)
+        outputs, target = self._outputs(X)
+        return target.probabilities(outputs)
 
     def decision_function(self, X):
         """The network's logits.
@@ -447,31 +437,8 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         ValueError
             The network makes NaN or infinity of images, as training diverged.
         """
-        check_is_fitted(self)
-        from sktransfer._training.fit import predict_logits
-
-        sources = check_images(self, X, reset=False)
-        fitted = self._fitted
-        extractor = self._extractor(fitted.spec(), [tuple(fitted.suffix["cut"])])
-        images = extractor.identify(sources)
-        images.raise_if_bad()
-        logits = predict_logits(fitted, extractor, images, self.optimizer, self.verbose)
-        images.raise_if_bad()
-        if not np.isfinite(logits).all():
-            raise ValueError(
-                "the network makes NaN or infinity of images: its training diverged; fit it "
-                "again with lower learning rates"
-            )
-        return logits[:, 0] if len(self.classes_) == 2 else logits
-
-    def cache_info(self):
-        """What the cache folder did so far, for this process.
-
-        Returns
-        -------
-        info : CacheInfo
-        """
-        return FeatureCache(self.cache_dir).info()
+        outputs, target = self._outputs(X)
+        return target.decision(outputs)
 
     def summary(self):
         """What each stage of training looks up, runs and trains, layer by layer.
@@ -512,13 +479,13 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         >>> summary.layers[-3].name, summary.layers[-3].stages
         ('block3_conv2', ('cached', 'trained', 'trained'))
         """
-        facts = find_facts(BackboneSpec.of(self), FeatureCache(self.cache_dir))
-        depths = depths_of(self.unfreeze, facts)
+        info = self._info(self._source())
+        depths = depths_of(self.unfreeze, info)
         if not hasattr(self, "_fitted"):
-            return summarize(facts, depths)
+            return summarize(info, depths)
         kept = dict(zip(self.history_["stage"], self.history_["kept"], strict=True))
-        head_parameters = sum(array.size for array in self._fitted.weights["head"])
-        return summarize(facts, depths, head_parameters, kept)
+        n_parameters = sum(array.size for array in self._fitted.weights.head)
+        return summarize(info, depths, n_parameters, kept)
 
     @property
     def model_(self):
@@ -535,14 +502,15 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         return whole_model(self._fitted)
 
     def _check_targets(self, n, y, sample_weight):
-        """Labels as integers, and a weight for each of n images."""
+        """The target, labels as it encodes them, and a weight for each of n images."""
+        from sktransfer._training.targets import Classes
+
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the "
                 "target y is None."
             )
         y = _check_y(y, estimator=self)
-        check_classification_targets(y)
         if len(y) != n:
             raise ValueError(f"X has {n} images and y {len(y)} labels")
         weights = _check_sample_weight(
@@ -550,21 +518,18 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         )
         if not weights.any():
             raise ValueError("sample_weight is zero for every image")
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        if not np.isfinite(by_class).all() or by_class.min() < 0:
-            raise ValueError(
-                f"class_weight={self.class_weight} has negative or infinite weights"
-            )
-        by_class = by_class.astype(np.float32)
-        weights *= by_class[codes]
-        weighted = self.classes_[np.unique(codes[weights != 0])]
-        if len(weighted) < 2:
-            raise ValueError(
-                f"y has one class only, {weighted.tolist()}, not counting images whose "
-                "sample_weight or class_weight is zero; two are needed"
-            )
-        return codes, weights, by_class
+        target, codes = Classes.learnt(y, self.class_weight)
+        self.classes_ = target.classes
+        weights *= target.weights_of(codes)
+        target.check(codes, weights)
+        return target, codes, weights
+
+    def _opened(self):
+        """The source, the reader and the augmentation that the parameters name."""
+        source = self._source()
+        augmentation = self.augmentation
+        augmentation = ImageAugmentation() if augmentation == "default" else augmentation
+        return source, self._reader(source), augmentation
 
     def _examples(self, extractor, sources, name, codes, weights):
         from sktransfer._training.epochs import Examples
@@ -573,60 +538,47 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
         images.raise_if_bad()
         return Examples(images, np.arange(len(codes)), codes, weights)
 
-    def _validation(self, extractor, X, y, by_class):
+    def _validation(self, extractor, target, X, y):
         """Images of the user's own to judge by, or None."""
         if X is None and y is None:
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val go together, and one of them is missing")
         sources = check_images(self, X, reset=False)
-        codes = self._encode(y, len(sources))
-        return self._examples(extractor, sources, "X_val", codes, by_class[codes])
+        codes = target.encode(y, "y_val")
+        if len(codes) != len(sources):
+            raise ValueError(f"X_val has {len(sources)} images and y_val {len(codes)} labels")
+        return self._examples(extractor, sources, "X_val", codes, target.weights_of(codes))
 
-    def _encode(self, y, n):
-        """Labels that are known from y, as integers."""
-        y = column_or_1d(y)
-        if len(y) != n:
-            raise ValueError(f"X_val has {n} images and y_val {len(y)} labels")
-        known = set(self.classes_.tolist())
-        unknown = [label for label in dict.fromkeys(y.tolist()) if label not in known]
-        if unknown:
-            raise ValueError(f"y_val has labels that y does not have: {unknown}")
-        return np.searchsorted(self.classes_, y)
-
-    def _stages(self, facts):
-        """The stages of training, and the cuts they need."""
-        from sktransfer._training.stages import Stage
-        from sktransfer._training.suffix import Head, SuffixSpec
+    def _stages(self, info, target):
+        """The stages of training."""
+        from sktransfer._training.fitted import SuffixSpec
+        from sktransfer._training.heads import Head, pooling_of
+        from sktransfer._training.stages import TrainedStage
 
         head = Head(
             tuple(int(n) for n in self.conv_filters),
-            self._pooling(facts),
+            pooling_of(self.pooling, info.row_shape(info.cut_at(None))),
             tuple(int(n) for n in self.hidden_units),
             float(self.dropout),
-            1 if len(self.classes_) == 2 else len(self.classes_),
+            target.n_outputs,
         )
-        (_, output), *above = depths_of(self.unfreeze, facts)
-        epochs, rate = self.head_epochs, self.head_learning_rate
-        stages = [Stage(0, SuffixSpec((output, head.cut_pooling), None, head), epochs, rate)]
+        top, *depths = depths_of(self.unfreeze, info)
+        cut = replace(top.cut, pooling=head.cut_pooling)
+        suffix = SuffixSpec(cut, None, head)
+        stages = [TrainedStage(0, suffix, self.head_epochs, self.head_learning_rate)]
         epochs, rate = self.fine_tune_epochs, self.fine_tune_learning_rate
-        for number, (first, cut) in enumerate(above, 1):
-            stages.append(Stage(number, SuffixSpec((cut, None), first, head), epochs, rate))
+        for number, depth in enumerate(depths, 1):
+            suffix = SuffixSpec(depth.cut, depth.first_trainable, head)
+            stages.append(TrainedStage(number, suffix, epochs, rate))
         return stages
 
-    def _pooling(self, facts):
-        shape = row_shape(facts, facts["output"], None)
-        if len(shape) == 1:  # nothing is left to pool
-            return None
-        if self.pooling != "auto":
-            return self.pooling
-        flattened = math.prod(shape)
-        return None if flattened <= MOST_FLATTENED else "avg"
+    def _run(self, extractor, network, target, reader, seed):
+        """What all stages work with."""
+        from sktransfer._training.fitted import FittedNetwork
+        from sktransfer._training.stages import Run, Settings
 
-    def _training(self, seed):
-        from sktransfer._training.stages import Training
-
-        return Training(
+        settings = Settings(
             optimizer=self.optimizer,
             batch_size=self.batch_size,
             augmentation_views=self.augmentation_views,
@@ -639,37 +591,54 @@ class FineTunedConvNetClassifier(CallbackSupportMixin, ClassifierMixin, BaseEsti
             seed=seed,
             verbose=int(self.verbose),
         )
-
-    def _extractor(self, spec, cuts):
-        augmentation = self.augmentation
-        return Extractor(
-            spec,
-            cuts,
-            augmentation=ImageAugmentation() if augmentation == "default" else augmentation,
-            max_image_pixels=self.max_image_pixels,
-            cache_dir=self.cache_dir,
-            engine=self.engine,
-            n_jobs=self.n_jobs,
+        blank = FittedNetwork(
+            base=network.pack(),
+            weights=None,
+            suffix=None,
+            preprocessing=reader.preprocessing.how,
+            input_size=network.info.input_size,
+            input_range=reader.input_range,
+            precision=self.precision,
         )
+        return Run(extractor, network, target, settings, blank)
+
+    def _outputs(self, X):
+        """What the network makes of images, and the target that knows what it means."""
+        check_is_fitted(self)
+        from sktransfer._training.fit import predict_outputs
+        from sktransfer._training.targets import Classes
+
+        sources = check_images(self, X, reset=False)
+        fitted, target = self._fitted, Classes(self.classes_)
+        source = fitted.source()
+        reader = ImageReader(
+            fitted.input_range, self.max_image_pixels, Preprocessing(fitted.preprocessing)
+        )
+        cuts = [fitted.suffix.cut]
+        extractor = self._extractor(source, self._info(source), cuts, reader, fitted.precision)
+        images = extractor.identify(sources)
+        images.raise_if_bad()
+        outputs = predict_outputs(
+            fitted, target, extractor, images, self.optimizer, self.verbose
+        )
+        images.raise_if_bad()
+        if not np.isfinite(outputs).all():
+            raise ValueError(
+                "the network makes NaN or infinity of images: its training diverged; fit it "
+                "again with lower learning rates"
+            )
+        return outputs, target
 
     def __getstate__(self):
-        state = pack_backbone(dict(super().__getstate__()))
+        state = super().__getstate__()
         if "_fitted" in state:
             state["_fitted"] = to_state(state["_fitted"])
         return state
 
-    def __setstate__(self, state):
-        state = complete(state, self)
+    def _restore(self, state):
         if "_fitted" in state:
-            state["_fitted"] = from_state(state["_fitted"])
-        super().__setstate__(state)
+            state = {**state, "_fitted": from_state(state["_fitted"])}
+        super()._restore(state)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_fitted")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = self.image_shape is not None
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
-        return tags

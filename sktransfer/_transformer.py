@@ -1,30 +1,20 @@
 """`PretrainedFeatureTransformer`: images → features of a frozen network."""
 
 import math
-import numbers
-import os
 
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
-from sklearn.callback import CallbackSupportMixin
-from sklearn.utils._param_validation import Interval, StrOptions
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import StrOptions
 
+from sktransfer._base import ImageEstimator, documented
 from sktransfer._exceptions import BackboneError, InvalidImagesWarning, list_bad_rows, warn
-from sktransfer._features.extractor import Extractor
-from sktransfer._features.store import FeatureCache
 from sktransfer._images.inputs import check_images
-from sktransfer._networks.facts import warn_of_top
-from sktransfer._networks.source import BackboneSpec
 from sktransfer._runtime.tasks import Task, watch_extraction
-from sktransfer._training.fitted import complete, pack_backbone
 
 
+@documented
 class PretrainedFeatureTransformer(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageEstimator
 ):
     """Turn images into features of a frozen, pretrained convolutional network.
 
@@ -37,90 +27,49 @@ class PretrainedFeatureTransformer(
 
     Parameters
     ----------
-    backbone : str, path or keras.Model, default="vgg16"
-        The network. ``"vgg16"``, ``"resnet50"``, ``"mobilenet_v3_small"``,
-        ``"efficientnet_b0"``, ``"convnext_tiny"``, …: any network of `keras.applications`,
-        without its top; ``docs/backbones.md`` lists them. ``"tiny"``: a network of 51,000
-        parameters that comes with this package and knows the digits 0 to 4. A path to a
-        ``.keras`` file, or a functional or Sequential Keras model of one input and one
-        output, which is copied and never changed; a path is quicker to clone. One that holds
-        a Lambda layer, which is code, is refused until
-        `keras.config.enable_unsafe_deserialization` is called. Where it has layers or
-        functions of your own, the cache notices when these change by their code and by what
-        the network makes of noise. A warning says so where a top is still on, and names the
-        layer below it.
+    <backbone>
 
-    weights : {"pretrained", "imagenet"}, path or None, default="pretrained"
-        ``"pretrained"`` is what the backbone is published with: ImageNet, or digits for
-        ``"tiny"``; Keras downloads it once into its own folder. A path is a weights file
-        of Keras. None is random, from a fixed seed.
+    <weights>
 
-    backbone_params : dict, default=None
-        Further arguments of the backbone's constructor, such as ``{"alpha": 0.75}``.
+    <backbone_params>
 
     layer : str or list of str, default=None
-        Stop at the output of this layer, and so use only the first layers. Unnamed layers
-        are numbered as in a fresh process. None is the last one. The features of a list of
+        Take the output of this layer, and so use only the layers up to it. Unnamed layers are
+        numbered as in a fresh process. None is the last layer. The features of a list of
         layers stand side by side, in its order; they are computed in one pass.
 
     pooling : {"avg", "max"}, default=None
-        Take the mean or the maximum over all positions of each layer, one feature a channel.
-        None flattens, in C order (rows, columns, channels).
+        How the positions of each layer's output become one feature a channel.
 
-    input_size : (int, int), default=None
-        Height and width in pixels to which images are stretched, without keeping their
-        proportions. None is the network's native size.
+        - ``"avg"``: their mean.
+        - ``"max"``: their maximum.
+        - None: no pooling; the output is flattened in C order (rows, columns, channels).
 
-    preprocessing : {"backbone", "rescale"}, callable or None, default="backbone"
-        ``"backbone"`` is what the family was trained with, ``"rescale"`` divides by 255,
-        None leaves pixels from 0 to 255. A function takes and returns a float32 array of
-        shape (n, height, width, 3), image by image: what else is in the array is arbitrary.
-        To be cached, it needs an attribute ``cache_token``, a text that changes whenever the
-        function does.
+    <input_size>
 
-    input_range : (float, float), default=(0, 255)
-        Black and full brightness in arrays given as images. Files and PIL images know
-        their own.
+    <preprocessing>
 
-    image_shape : tuple of int, default=None
-        ``(height, width)``, ``(height, width, 1)`` or ``(height, width, 3)``: the rows of a
-        two-dimensional X are flattened images. One may be -1, as in `numpy.reshape`.
+    <input_range>
 
-    precision : {"float32", "bfloat16"}, default="float32"
-        Of the network's weights and arithmetic; features are float32 in any case. In
-        bfloat16 they are less exact: by 0.6–0.7 % (relative L2 error) for VGG16 and
-        ResNet50, by 12 % for MobileNet. That pays only where the processor is faster in
-        bfloat16 than in float32, which not all are that know it (docs/benchmarks.md).
-        Features of both kinds do not mix: fit and predict with one.
+    <image_shape>
 
-    engine : {"keras", "openvino"}, default="keras"
-        What runs the frozen network. ``"openvino"``, on the CPU, needs the extra
-        ``sktransfer[openvino]``, takes some seconds more to begin, and is faster for some
-        networks and processors (docs/benchmarks.md). Features in float32 agree to a relative
-        1e-5; the cache keeps them apart.
+    <precision>
 
-    max_image_pixels : int, default=None
-        Files with more pixels than this are refused before they are decoded: a small file
-        can hold an image that fills the memory. None is Pillow's own limit,
-        ``PIL.Image.MAX_IMAGE_PIXELS`` (89 million unless changed), which holds in any case.
+    <engine>
 
-    cache_dir : path or None, default="default"
-        Where features are kept. ``"default"`` is the folder that the environment variable
-        ``SKTRANSFER_CACHE`` names, or one in the user's cache folder. None keeps nothing.
-        The environment variable ``SKTRANSFER_CACHE_SIZE`` bounds the folder, in bytes
-        (default 20e9); beyond it, what has not been used for longest is removed.
+    <max_image_pixels>
+
+    <cache_dir>
 
     on_error : {"raise", "nan"}, default="raise"
-        What to do if rows of X are no readable images. ``"raise"``: one error names all of
-        them. ``"nan"``: one warning names them, and their features are NaN.
+        What to do if rows of X are no readable images.
 
-    n_jobs : int, default=None
-        Number of threads that decode images beside the network. None means 1, -1 all
-        cores. The network itself uses all cores.
+        - ``"raise"``: one error names all of them.
+        - ``"nan"``: one warning names them, and their features are NaN.
 
-    verbose : int, default=0
-        1 shows a progress bar on standard error: how many features are there, how many of
-        them were looked up, and how long the others take.
+    <n_jobs>
+
+    <verbose>
 
     Attributes
     ----------
@@ -170,6 +119,12 @@ class PretrainedFeatureTransformer(
     environment variable ``TF_ENABLE_ONEDNN_OPTS`` is set, or TensorFlow is loaded already. The
     cache keeps features with and without it apart.
 
+    See Also
+    --------
+    FineTunedConvNetClassifier : Trains the top of the network as well.
+    ImageAugmentation : Draws altered views of images for training.
+    clear_cache : Empties the cache.
+
     References
     ----------
     Features of a pretrained network as input of linear classifiers: A. S. Razavian et al.,
@@ -191,22 +146,10 @@ class PretrainedFeatureTransformer(
     """
 
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn does
-        "backbone": "no_validation",  # BackboneSpec does, and knows Keras models
-        "weights": [str, os.PathLike, None],
-        "backbone_params": [dict, None],
+        **ImageEstimator._parameter_constraints,
         "layer": [str, list, None],
         "pooling": [StrOptions({"avg", "max"}), None],
-        "input_size": ["array-like", None],
-        "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
-        "input_range": ["array-like"],
-        "image_shape": ["array-like", None],
-        "precision": [StrOptions({"float32", "bfloat16"})],
-        "engine": [StrOptions({"keras", "openvino"})],
-        "max_image_pixels": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "cache_dir": [str, os.PathLike, None],
         "on_error": [StrOptions({"raise", "nan"})],
-        "n_jobs": [numbers.Integral, None],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -302,70 +245,51 @@ class PretrainedFeatureTransformer(
         self._validate_params()
         return self._transform(X)
 
-    def cache_info(self):
-        """What the cache folder did so far, for this process.
-
-        Returns
-        -------
-        info : CacheInfo
-            ``hits``, ``misses`` (rows computed) and ``bytes`` (of the folder, now).
-        """
-        return FeatureCache(self.cache_dir).info()
-
     @property
     def _n_features_out(self):
         return math.prod(self.feature_shape_)
 
     def _fit(self, X):
         check_images(self, X, reset=True)
-        extractor = self._extractor()
+        source = self._source()
+        info = self._info(source)
         if self.layer is None:
-            better = "features are better taken below: layer={below}"
-            warn_of_top(extractor.facts, better)
-        shapes = extractor.shapes
+            info.warn_of_top("features are better taken below: layer={below}")
+        self._feature_extractor(source, info)  # or an error
+        shapes = [info.row_shape(cut) for cut in self._cuts(info)]
         several = isinstance(self.layer, list)
         self.feature_shape_ = (sum(map(math.prod, shapes)),) if several else shapes[0]
 
     def _transform(self, X, task=None):
-        sources = check_images(self, X, reset=False)
-        extractor = self._extractor()
+        sources, source = check_images(self, X, reset=False), self._source()
+        info = self._info(source)
+        extractor = self._feature_extractor(source, info)
         images = extractor.identify(sources)
         if self.on_error == "raise":
             images.raise_if_bad()
-        items = [(row, 0) for row in range(len(images))]
+        items = [(position, 0) for position in range(len(images))]
         watch = watch_extraction(self.verbose, task)
-        rows = extractor.rows_side_by_side(images, items, watch)
+        rows = extractor.rows(images, items, self._cuts(info), watch=watch)
         if self.on_error == "raise":
             images.raise_if_bad()
         elif images.bad:
             message = f"{list_bad_rows(images.bad_rows())}\nTheir features are NaN."
             warn(message, InvalidImagesWarning)
-        return rows
+        parts = [part.reshape(len(items), -1) for part in rows]
+        return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def _extractor(self):
+    def _feature_extractor(self, source, info):
+        reader = self._reader(source)
+        return self._extractor(source, info, self._cuts(info), reader, self.precision)
+
+    def _cuts(self, info):
         layers = self.layer if isinstance(self.layer, list) else [self.layer]
         if not layers:
             raise BackboneError("layer is an empty list; None is the last layer")
-        return Extractor(
-            BackboneSpec.of(self),
-            [(layer, self.pooling) for layer in layers],
-            max_image_pixels=self.max_image_pixels,
-            cache_dir=self.cache_dir,
-            engine=self.engine,
-            n_jobs=self.n_jobs,
-        )
-
-    def __getstate__(self):
-        return pack_backbone(super().__getstate__())
-
-    def __setstate__(self, state):
-        super().__setstate__(complete(state, self))
+        return [info.cut_at(layer, self.pooling) for layer in layers]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.transformer_tags.preserves_dtype = []
-        tags.input_tags.two_d_array = self.image_shape is not None
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
         return tags

@@ -35,6 +35,7 @@ from sktransfer._features.segments import (
     write_durably,
     write_segment,
 )
+from sktransfer._networks.info import NetworkInfo
 
 DEFAULT_MAX_BYTES = 20e9
 SMALL_BYTES = 16 << 20  # segments below this are merged …
@@ -97,22 +98,24 @@ class FeatureCache:
         # A process of its own after a fork: a thread may have held the store's lock.
         return _open_store(folder, tuple(shape), np.dtype(dtype), os.getpid())
 
-    def read_manifest(self, identity):
+    def read_info(self, identity):
         """What is known of the network of that identity, or None."""
         if self.folder is None:
             return None
         try:
             entry = json.loads(self._manifest(identity).read_bytes())
-            return entry["facts"] if entry["name"] == _name(entry["facts"]) else None
+            if entry["name"] != _name(entry["info"]):
+                return None
+            return NetworkInfo.from_plain(entry["info"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def write_manifest(self, identity, facts):
+    def write_info(self, identity, info):
         """Keep what is known of a network; a cache that cannot be written stays as it is."""
         if self.folder is None:
             return
-        path = self._manifest(identity)
-        content = json.dumps({"name": _name(facts), "facts": facts}).encode()
+        path, plain = self._manifest(identity), info.to_plain()
+        content = json.dumps({"name": _name(plain), "info": plain}).encode()
         with contextlib.suppress(OSError):
             _make_folder(self.folder, path.parent)
             write_durably(path.parent, path.name, content)

@@ -9,7 +9,55 @@ FLUSH_BYTES = 32 << 20
 FLUSH_SHARE = 0.05  # of what is left: what another process repeats, not knowing it done
 
 
-class Writer:
+class Writers:
+    """Computed rows on their way: a context, at whose end all is written.
+
+    Parameters
+    ----------
+    shelves : Shelves
+    cuts : list of int
+        The cuts that are computed, by their positions in the list of all.
+    keep : bool
+    """
+
+    def __init__(self, shelves, cuts, keep):
+        self._shelves, self._cuts = shelves, cuts
+        self._kept = set(shelves.kept_cuts(cuts)) if keep else ()
+        self._of_shelf = {}
+
+    @property
+    def n_written(self):
+        """Segments written so far."""
+        return sum(writer.n_written for writer in self._of_shelf.values())
+
+    def put(self, view, rows):
+        """Take the rows of a view, one for each cut; return them as they are kept."""
+        return [self._put(view, *pair) for pair in zip(self._cuts, rows, strict=True)]
+
+    def flush_if_due(self, left):
+        """Write what may not wait; about `left` views are left to compute."""
+        for writer in self._of_shelf.values():
+            writer.flush_if_due(left)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for writer in self._of_shelf.values():
+            writer.close()
+
+    def _put(self, view, cut, row):
+        shelf = self._shelves.shelf(cut, view.number)
+        row = rounded(row, shelf.store.dtype)
+        # It may be there already, where another cut of the view was missing.
+        if cut in self._kept and not self._shelves.gave_up and view not in shelf:
+            if shelf not in self._of_shelf:
+                self._of_shelf[shelf] = _Writer(shelf.store, self._shelves.give_up)
+            self._of_shelf[shelf].add(shelf.key_of(view), row)
+        return row
+
+
+class _Writer:
     """Gathers computed rows, and hands them to the store before they are too many to lose.
 
     Attributes

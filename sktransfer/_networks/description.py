@@ -1,10 +1,11 @@
-"""What a Keras model says of itself, in plain values."""
+"""A Keras model, described."""
 
 import math
 import re
 from collections import defaultdict
 
 from sktransfer._networks.fingerprint import fingerprint
+from sktransfer._networks.info import LayerInfo, NetworkInfo
 from sktransfer._runtime.keras import keras
 
 
@@ -15,8 +16,8 @@ def tensors_of(model):
     return tensors
 
 
-def describe(model, tensors, fresh_names):
-    """The facts about a model.
+def describe(model, tensors, has_automatic_names):
+    """What is known of a model.
 
     Parameters
     ----------
@@ -24,39 +25,35 @@ def describe(model, tensors, fresh_names):
         Functional, of one input of a fixed size.
     tensors : list of KerasTensor or None
         As `tensors_of` finds them.
-    fresh_names : bool
-        Number automatic layer names as a fresh process would.
+    has_automatic_names : bool
+        Whether to number layer names as a fresh process would.
 
     Returns
     -------
-    facts : dict
-        In plain values: ``fingerprint``, of architecture and weights; ``input_size``;
-        ``layers``, each a dict of its ``name``, ``shape`` (of its output without the batch,
-        or None where that is not one tensor), ``kernel`` (whether it has one), numbers of
-        ``parameters``, of those that are ``trainable`` and of multiplications (``macs``),
-        and ``inputs`` (positions of layers); ``output``, the last layer's position;
-        ``below_top``, that of the layer below a top that makes class scores, or None.
+    info : NetworkInfo
     """
-    operations, size = list(model.operations), model.inputs[0].shape[1:3]
-    names = _fresh_names(operations) if fresh_names else [o.name for o in operations]
-    return {
-        "fingerprint": fingerprint(model, size),
-        "input_size": list(size),
-        "layers": [
-            {
-                "name": name,
-                "shape": None if tensor is None else list(tensor.shape[1:]),
-                "kernel": bool(_kernels(operation)),
-                "parameters": sum(map(_size, getattr(operation, "weights", ()))),
-                "trainable": sum(map(_size, _trainable(operation))),
-                "macs": _macs(operation, tensor),
-                "inputs": _inputs_of(operation, operations),
-            }
+    operations, size = list(model.operations), tuple(model.inputs[0].shape[1:3])
+    names = [operation.name for operation in operations]
+    if has_automatic_names:
+        names = _fresh_names(operations)
+    return NetworkInfo(
+        fingerprint=fingerprint(model, size),
+        input_size=size,
+        layers=tuple(
+            LayerInfo(
+                name=name,
+                shape=None if tensor is None else tuple(tensor.shape[1:]),
+                has_kernel=bool(_kernels(operation)),
+                n_parameters=sum(map(_size, getattr(operation, "weights", ()))),
+                n_trainable=sum(map(_size, _trainable(operation))),
+                macs=_macs(operation, tensor),
+                inputs=tuple(_inputs_of(operation, operations)),
+            )
             for name, operation, tensor in zip(names, operations, tensors, strict=True)
-        ],
-        "output": operations.index(_operation_of(model.outputs[0])),
-        "below_top": _below_top(model, operations),
-    }
+        ),
+        output=operations.index(_operation_of(model.outputs[0])),
+        below_top=_below_top(model, operations),
+    )
 
 
 def _fresh_names(operations):

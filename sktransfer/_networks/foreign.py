@@ -1,5 +1,10 @@
 """Code that a Keras configuration only names: it may change, or do harm, unseen."""
 
+import json
+
+from sktransfer._exceptions import InvalidStateError
+from sktransfer._networks.packed import PackedNetwork
+
 # Keras' classes that run code, or read files, that their configuration names.
 RUNNING = {
     "FlaxLayer",
@@ -35,3 +40,31 @@ def foreign_code(config):
     if isinstance(config, (list, tuple)):
         return next(filter(None, map(foreign_code, config)), None)
     return None
+
+
+def refuse_foreign(state):
+    """Refuse an estimator's state whose networks or optimizer name code.
+
+    Parameters
+    ----------
+    state : dict
+        Its packed networks may be among the values.
+
+    Raises
+    ------
+    InvalidStateError
+        They do.
+    """
+    fitted, backbone = state.get("_fitted", {}), state.get("backbone")
+    configs = [state.get("optimizer")]
+    try:
+        configs += [json.loads(fitted["config"])] if fitted else []
+        configs += [json.loads(backbone.config)] if isinstance(backbone, PackedNetwork) else []
+    except (LookupError, TypeError, ValueError) as error:
+        raise InvalidStateError(f"the stored network cannot be read: {error!r}") from error
+    found = foreign_code(configs)
+    if found is not None:
+        raise InvalidStateError(
+            f"the stored model is not safe to load: {found}. If you trust who made it, ask "
+            "for it as a joblib file"
+        )

@@ -1,9 +1,10 @@
-"""The table of backbones, and what can be said of one without importing Keras.
+"""Where a network comes from: a named family, a .keras file, a Keras model, a packed network.
 
-Native sizes and preprocessing are those of https://keras.io/api/applications/.
+Each source has `identity()`, what determines the network, in plain values and found without
+Keras; `build()`, the Keras model; and `own_preprocessing()`. To add a kind of source, add a
+class and let `source_of` choose it.
 """
 
-import difflib
 import functools
 import hashlib
 import json
@@ -16,314 +17,50 @@ from pathlib import Path
 import numpy as np
 
 from sktransfer._exceptions import BackboneError
+from sktransfer._networks.catalogue import FAMILIES
 from sktransfer._networks.foreign import foreign_code
+from sktransfer._networks.info import FORMAT, nearest
+from sktransfer._networks.packed import PackedNetwork
 from sktransfer._networks.tiny import WEIGHTS as TINY_WEIGHTS
 from sktransfer._runtime.backend import keras_backend, keras_version, weights_folder
-from sktransfer._runtime.checks import is_shape
 
-FORMAT = 5  # of keys, rows and facts: raised when one of them changes its meaning
+PUBLISHED = ("pretrained", "imagenet")  # weights
 
 
-@dataclass(frozen=True)
-class Family:
-    """One row of the table.
+def source_of(backbone, weights="pretrained", params=None, size=None):
+    """The source that parameters of an estimator name.
 
-    Attributes
+    Parameters
     ----------
-    constructor : str
-        Its function in `keras.applications`; "tiny" is our own.
-    native_size : int
-        Height and width of the images it was trained on, in pixels.
-    preprocessing : str or None
-        The arithmetic of its module's `preprocess_input`, a key of `ARITHMETIC`: None where
-        the network's first layers do what is needed.
-    weights_files : str
-        A pattern that its ImageNet weights match in Keras' folder of models.
+    backbone, weights
+        As in `PretrainedFeatureTransformer`; `backbone` may be a `PackedNetwork`.
+    params : dict or None
+        Its `backbone_params`.
+    size : (int, int) or None
+        Its `input_size`.
+
+    Raises
+    ------
+    BackboneError
+        They name no network.
     """
-
-    constructor: str
-    native_size: int
-    preprocessing: str
-    weights_files: str
-
-
-FAMILIES = {
-    "convnext_tiny": Family("ConvNeXtTiny", 224, None, "convnext_tiny_notop.h5"),
-    "convnext_small": Family("ConvNeXtSmall", 224, None, "convnext_small_notop.h5"),
-    "convnext_base": Family("ConvNeXtBase", 224, None, "convnext_base_notop.h5"),
-    "convnext_large": Family("ConvNeXtLarge", 224, None, "convnext_large_notop.h5"),
-    "convnext_xlarge": Family("ConvNeXtXLarge", 224, None, "convnext_xlarge_notop.h5"),
-    "densenet121": Family("DenseNet121", 224, "torch", "densenet121_*_notop.h5"),
-    "densenet169": Family("DenseNet169", 224, "torch", "densenet169_*_notop.h5"),
-    "densenet201": Family("DenseNet201", 224, "torch", "densenet201_*_notop.h5"),
-    "efficientnet_b0": Family("EfficientNetB0", 224, None, "efficientnetb0_notop.h5"),
-    "efficientnet_b1": Family("EfficientNetB1", 240, None, "efficientnetb1_notop.h5"),
-    "efficientnet_b2": Family("EfficientNetB2", 260, None, "efficientnetb2_notop.h5"),
-    "efficientnet_b3": Family("EfficientNetB3", 300, None, "efficientnetb3_notop.h5"),
-    "efficientnet_b4": Family("EfficientNetB4", 380, None, "efficientnetb4_notop.h5"),
-    "efficientnet_b5": Family("EfficientNetB5", 456, None, "efficientnetb5_notop.h5"),
-    "efficientnet_b6": Family("EfficientNetB6", 528, None, "efficientnetb6_notop.h5"),
-    "efficientnet_b7": Family("EfficientNetB7", 600, None, "efficientnetb7_notop.h5"),
-    "efficientnet_v2_b0": Family("EfficientNetV2B0", 224, None, "efficientnetv2-b0_notop.h5"),
-    "efficientnet_v2_b1": Family("EfficientNetV2B1", 240, None, "efficientnetv2-b1_notop.h5"),
-    "efficientnet_v2_b2": Family("EfficientNetV2B2", 260, None, "efficientnetv2-b2_notop.h5"),
-    "efficientnet_v2_b3": Family("EfficientNetV2B3", 300, None, "efficientnetv2-b3_notop.h5"),
-    "efficientnet_v2_s": Family("EfficientNetV2S", 384, None, "efficientnetv2-s_notop.h5"),
-    "efficientnet_v2_m": Family("EfficientNetV2M", 480, None, "efficientnetv2-m_notop.h5"),
-    "efficientnet_v2_l": Family("EfficientNetV2L", 480, None, "efficientnetv2-l_notop.h5"),
-    "inception_resnet_v2": Family(
-        "InceptionResNetV2", 299, "tf", "inception_resnet_v2_*_notop.h5"
-    ),
-    "inception_v3": Family("InceptionV3", 299, "tf", "inception_v3_*_notop.h5"),
-    "mobilenet": Family("MobileNet", 224, "tf", "mobilenet_[0-9]*_no_top.h5"),
-    "mobilenet_v2": Family("MobileNetV2", 224, "tf", "mobilenet_v2_*_no_top.h5"),
-    "mobilenet_v3_small": Family(
-        "MobileNetV3Small", 224, None, "weights_mobilenet_v3_small_*_no_top_v2.h5"
-    ),
-    "mobilenet_v3_large": Family(
-        "MobileNetV3Large", 224, None, "weights_mobilenet_v3_large_*_no_top_v2.h5"
-    ),
-    "nasnet_mobile": Family("NASNetMobile", 224, "tf", "nasnet_mobile_no_top.h5"),
-    "nasnet_large": Family("NASNetLarge", 331, "tf", "nasnet_large_no_top.h5"),
-    "resnet50": Family("ResNet50", 224, "caffe", "resnet50_*_notop.h5"),
-    "resnet101": Family("ResNet101", 224, "caffe", "resnet101_*_notop.h5"),
-    "resnet152": Family("ResNet152", 224, "caffe", "resnet152_*_notop.h5"),
-    "resnet50_v2": Family("ResNet50V2", 224, "tf", "resnet50v2_*_notop.h5"),
-    "resnet101_v2": Family("ResNet101V2", 224, "tf", "resnet101v2_*_notop.h5"),
-    "resnet152_v2": Family("ResNet152V2", 224, "tf", "resnet152v2_*_notop.h5"),
-    "tiny": Family("tiny", 32, "tf", ""),
-    "vgg16": Family("VGG16", 224, "caffe", "vgg16_*_notop.h5"),
-    "vgg19": Family("VGG19", 224, "caffe", "vgg19_*_notop.h5"),
-    "xception": Family("Xception", 299, "tf", "xception_*_notop.h5"),
-}
-
-
-def _minus_one_to_one(pixels):
-    pixels /= 127.5
-    pixels -= 1
-    return pixels
-
-
-def _zero_to_one(pixels):
-    pixels /= 255
-    return pixels
-
-
-def _centred_bgr(pixels):
-    # The mean of ImageNet's training images, as VGG's authors published it.
-    pixels = pixels[..., ::-1]
-    pixels -= np.array([103.939, 116.779, 123.68], dtype=np.float32)
-    return pixels
-
-
-def _standardized(pixels):
-    # Mean and standard deviation of ImageNet's training images, of values from 0 to 1.
-    pixels /= 255
-    pixels -= np.array([0.485, 0.456, 0.406], dtype=np.float32)
-    pixels /= np.array([0.229, 0.224, 0.225], dtype=np.float32)
-    return pixels
-
-
-ARITHMETIC = {
-    "tf": _minus_one_to_one,
-    "caffe": _centred_bgr,
-    "torch": _standardized,
-    "rescale": _zero_to_one,
-    None: lambda pixels: pixels,
-}
-
-
-@dataclass(frozen=True)
-class PackedNetwork:
-    """A network in plain values, for which neither its file nor its name is needed.
-
-    Attributes
-    ----------
-    config : str
-        Keras' JSON of its architecture.
-    weights : list of ndarray
-    """
-
-    config: str
-    weights: list
-
-    @functools.cached_property
-    def sha256(self):
-        """Of configuration and weights, in hexadecimal."""
-        result = hashlib.sha256(self.config.encode())
-        for array in self.weights:
-            result.update(f"{array.dtype.str} {array.shape}".encode())
-            result.update(np.ascontiguousarray(array))
-        return result.hexdigest()
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """The parameters that say which network sees which pixels, checked.
-
-    The attributes are those parameters of `PretrainedFeatureTransformer`.
-    """
-
-    backbone: object
-    weights: str | None
-    params: dict
-    input_size: tuple | None
-    preprocessing: object
-    input_range: tuple
-    precision: str = "float32"
-
-    @classmethod
-    def of(cls, estimator):
-        """From the parameters of an estimator."""
-        return cls(
-            backbone=estimator.backbone,
-            weights=estimator.weights,
-            params=estimator.backbone_params or {},
-            input_size=estimator.input_size,
-            preprocessing=estimator.preprocessing,
-            input_range=tuple(estimator.input_range),
-            precision=estimator.precision,
+    if isinstance(backbone, str) and backbone in FAMILIES:
+        return FamilySource(backbone, weights, params or {}, size)
+    if weights != "pretrained" or params:
+        raise BackboneError(
+            "a network of your own comes with its weights and parameters: leave weights and "
+            "backbone_params at their defaults"
         )
-
-    def __post_init__(self):
-        if self.family is None:
-            self._check_custom()
-        elif self.backbone == "tiny":
-            if self.weights == "imagenet":
-                raise BackboneError("backbone='tiny' knows digits, not ImageNet")
-            if self.params:
-                raise BackboneError("backbone='tiny' has no backbone_params")
-        elif self.preprocessing == "backbone" and not self.params.get(
-            "include_preprocessing", True
-        ):
-            raise BackboneError(
-                "include_preprocessing=False takes the preprocessing out of the network: say "
-                "what preprocessing is instead, or leave it in"
-            )
-        if self.weights not in ("pretrained", "imagenet", None) and not (
-            os.path.isfile(self.weights)
-        ):
-            raise BackboneError(
-                f"weights={os.fspath(self.weights)!r} is neither 'pretrained', 'imagenet', "
-                "None nor a file there is"
-            )
-        if len(self.input_range) != 2 or not np.isfinite(self.input_range).all():
-            raise ValueError(f"input_range={self.input_range} is not (black, white)")
-        if not (self.input_range[0] < self.input_range[1]):
-            raise ValueError(f"input_range={self.input_range} is empty")
-        if self.input_size is not None and not is_shape(self.input_size, lengths=(2,)):
-            raise ValueError(f"input_size={self.input_size} is not (height, width) in pixels")
-
-    @property
-    def family(self):
-        """The row of the table, or None for a network of the user's own."""
-        return FAMILIES.get(self.backbone) if isinstance(self.backbone, str) else None
-
-    @property
-    def size(self):
-        """(height, width) as asked for, or native, or None if the network must tell."""
-        if self.input_size is not None:
-            return tuple(int(side) for side in self.input_size)
-        return (self.family.native_size,) * 2 if self.family else None
-
-    @property
-    def arithmetic(self):
-        """The preprocessing that is meant: a key of `ARITHMETIC`, or a function."""
-        if self.preprocessing == "backbone":
-            return self.family.preprocessing
-        return self.preprocessing
-
-    @property
-    def preprocessing_token(self):
-        """What stands for the preprocessing in keys; None means it cannot be told."""
-        if callable(self.arithmetic):
-            token = getattr(self.arithmetic, "cache_token", None)
-            return None if token is None else f"callable {token}"
-        return str(self.arithmetic)
-
-    def preprocess(self, pixels):
-        """Float32 pixels from 0 to 255 (n, h, w, 3), not kept → what the network takes."""
-        if not callable(self.arithmetic):
-            return ARITHMETIC[self.arithmetic](pixels)
-        prepared = np.asarray(self.arithmetic(pixels), dtype=np.float32)
-        if prepared.shape != pixels.shape:
-            raise ValueError(
-                f"preprocessing={self.preprocessing!r} made an array of shape "
-                f"{prepared.shape} from one of {pixels.shape}"
-            )
-        return prepared
-
-    def identity(self):
-        """What determines the network, in plain values, found without Keras.
-
-        None where that cannot be told: a Keras model, weights not downloaded yet, or a file
-        that names code, which may change beside it.
-        """
-        weights = self._weights_identity()
-        if weights is None:
-            return None
-        return {
-            "format": FORMAT,
-            "backbone": self.backbone if self.family else "file",
-            "params": sorted((k, _plain(v)) for k, v in self.params.items()),
-            "size": self.size,
-            "weights": weights,
-            "keras": keras_version(),
-            "backend": keras_backend(),
-        }
-
-    def _weights_identity(self):
-        if self.family is None:
-            return self._own_identity()
-        if self.weights is None:
-            return "random"
-        if self.weights not in ("pretrained", "imagenet"):
-            return {"file": _sha256(self.weights)}
-        if self.backbone == "tiny":
-            return {TINY_WEIGHTS.name: _sha256(TINY_WEIGHTS)}
-        files = sorted(weights_folder().glob(self.family.weights_files))
-        return {file.name: _sha256(file) for file in files} or None
-
-    def _own_identity(self):
-        if isinstance(self.backbone, PackedNetwork):
-            config, content = self.backbone.config, self.backbone.sha256
-        elif self._is_path():
-            config, content = _config_in(self.backbone), _sha256(self.backbone)
-        else:
-            return None
-        return None if _names_code(config) else {"network": content}
-
-    def _is_path(self):
-        return isinstance(self.backbone, (str, os.PathLike))
-
-    def _check_custom(self):
-        if self._is_path():
-            if Path(self.backbone).suffix != ".keras":
-                raise BackboneError(
-                    f"no backbone {os.fspath(self.backbone)!r}; "
-                    f"{nearest(os.fspath(self.backbone), FAMILIES)}; "
-                    "a network of your own is a .keras file or a Keras model"
-                )
-            if not os.path.isfile(self.backbone):
-                raise BackboneError(f"no file {os.fspath(self.backbone)!r}")
-        elif not isinstance(self.backbone, PackedNetwork) and not is_keras_model(
-            self.backbone
-        ):
-            raise BackboneError(
-                f"backbone is a {type(self.backbone).__name__}, neither a name, "
-                "the path of a .keras file nor a Keras model"
-            )
-        if self.weights != "pretrained" or self.params:
-            raise BackboneError(
-                "a network of your own comes with its weights and parameters: "
-                "leave weights and backbone_params at their defaults"
-            )
-        if self.preprocessing == "backbone":
-            raise BackboneError(
-                "what preprocessing a network of your own needs is not known: say "
-                "preprocessing=None if it takes pixels from 0 to 255, 'rescale' if "
-                "from 0 to 1, or pass a function"
-            )
+    if isinstance(backbone, PackedNetwork):
+        return PackedSource(backbone, size)
+    if is_keras_model(backbone):
+        return ModelSource(backbone, size)
+    if isinstance(backbone, (str, os.PathLike)):
+        return FileSource(os.fspath(backbone), size)
+    raise BackboneError(
+        f"backbone is a {type(backbone).__name__}, neither a name, the path of a .keras file "
+        "nor a Keras model"
+    )
 
 
 def is_keras_model(value):
@@ -331,17 +68,202 @@ def is_keras_model(value):
     return keras is not None and isinstance(value, keras.Model)
 
 
+@dataclass(frozen=True)
+class FamilySource:
+    """A network of `keras.applications`, or the embedded one.
+
+    Attributes
+    ----------
+    name : str
+        A key of `FAMILIES`.
+    weights : {"pretrained", "imagenet"}, path or None
+    params : dict
+        Further arguments of its constructor.
+    asked_size : (int, int) or None
+        Height and width; None is the native size.
+    """
+
+    name: str
+    weights: object
+    params: dict
+    asked_size: tuple | None
+
+    has_automatic_names = True  # of layers, numbered through the process
+
+    def __post_init__(self):
+        if self.name == "tiny":
+            if self.weights == "imagenet":
+                raise BackboneError("backbone='tiny' knows digits, not ImageNet")
+            if self.params:
+                raise BackboneError("backbone='tiny' has no backbone_params")
+        if self._has_weights_file and not os.path.isfile(self.weights):
+            raise BackboneError(
+                f"weights={os.fspath(self.weights)!r} is neither 'pretrained', 'imagenet', "
+                "None nor an existing file"
+            )
+
+    @property
+    def family(self):
+        return FAMILIES[self.name]
+
+    @property
+    def size(self):
+        return self.asked_size or (self.family.native_size,) * 2
+
+    @property
+    def is_published(self):
+        """Whether its weights are those it was published with."""
+        return self.weights in PUBLISHED
+
+    @property
+    def _has_weights_file(self):
+        return self.weights is not None and not self.is_published
+
+    def own_preprocessing(self):
+        """What the family was trained with, a name in `ARITHMETIC`."""
+        if not self.params.get("include_preprocessing", True):
+            raise BackboneError(
+                "include_preprocessing=False takes the preprocessing out of the network: set "
+                "preprocessing to what replaces it, or leave it in"
+            )
+        return self.family.preprocessing
+
+    def identity(self):
+        """What determines the network; None if its weights are not downloaded yet."""
+        weights = self._weights_identity()
+        if weights is None:
+            return None
+        params = sorted((key, _plain(value)) for key, value in self.params.items())
+        return _identity(self.name, self.size, params=params, weights=weights)
+
+    def identity_of_built(self):
+        """None: what determines it is known without building it, or after a download."""
+        return
+
+    def build(self):
+        from sktransfer._networks import build
+
+        if self.name == "tiny":
+            return build.tiny(self)
+        return build.application(self)
+
+    def _weights_identity(self):
+        if self.weights is None:
+            return "random"
+        if self._has_weights_file:
+            return {"file": _sha256(self.weights)}
+        if self.name == "tiny":
+            return {TINY_WEIGHTS.name: _sha256(TINY_WEIGHTS)}
+        files = sorted(weights_folder().glob(self.family.weights_files))
+        return {file.name: _sha256(file) for file in files} or None
+
+
+class _OwnSource:
+    """A network of the user's own: what its kinds have in common."""
+
+    has_automatic_names = False
+
+    def own_preprocessing(self):
+        raise BackboneError(
+            "the preprocessing that a network of your own needs is not known: set "
+            "preprocessing=None if it takes pixels from 0 to 255, 'rescale' if from 0 to 1, "
+            "or pass a function"
+        )
+
+    def identity_of_built(self):
+        """What determines the network, found with Keras."""
+        from sktransfer._networks.fingerprint import fingerprint
+
+        network = self._network
+        return _identity("model", network.size, fingerprint=fingerprint(*network))
+
+    def build(self):
+        from sktransfer._networks import build
+
+        return build.own_copy(self._network)
+
+    @functools.cached_property
+    def _network(self):
+        from sktransfer._networks import build
+
+        return build.own_network(self.open(), self.asked_size)
+
+
+@dataclass(frozen=True)
+class ModelSource(_OwnSource):
+    """A Keras model."""
+
+    model: object
+    asked_size: tuple | None
+
+    def identity(self):
+        """None: what determines the network is found with Keras only."""
+        return
+
+    def open(self):
+        return self.model
+
+
+@dataclass(frozen=True)
+class PackedSource(_OwnSource):
+    """A network that was packed in a fitted estimator."""
+
+    packed: PackedNetwork
+    asked_size: tuple | None
+
+    def identity(self):
+        """What determines the network; None if it names code, which may change beside it."""
+        if _names_code(self.packed.config):
+            return None
+        return _identity("file", self.asked_size, network=self.packed.sha256)
+
+    def open(self):
+        from sktransfer._networks import build
+
+        return build.unpack(self.packed)
+
+
+@dataclass(frozen=True)
+class FileSource(_OwnSource):
+    """A .keras file."""
+
+    path: str
+    asked_size: tuple | None
+
+    def __post_init__(self):
+        if Path(self.path).suffix != ".keras":
+            raise BackboneError(
+                f"no backbone {self.path!r}; {nearest(self.path, FAMILIES)}; a network of "
+                "your own is a .keras file or a Keras model"
+            )
+        if not os.path.isfile(self.path):
+            raise BackboneError(f"no file {self.path!r}")
+
+    def identity(self):
+        """What determines the network; None if it names code, which may change beside it."""
+        if _names_code(_config_in(self.path)):
+            return None
+        return _identity("file", self.asked_size, network=_sha256(self.path))
+
+    def open(self):
+        from sktransfer._networks import build
+
+        return build.opened(self.path)
+
+
+def _identity(kind, size, **what):
+    return {
+        "format": FORMAT,
+        "kind": kind,
+        "size": size and list(size),
+        "keras": keras_version(),
+        "backend": keras_backend(),
+        **what,
+    }
+
+
 def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
-
-
-def nearest(name, names):
-    """The names most like a given one, as the second half of an error message."""
-    as_written = {known.lower(): known for known in names}
-    close = difflib.get_close_matches(name.lower(), as_written, n=3, cutoff=0.5)
-    if close:
-        return "nearest: " + ", ".join(repr(as_written[c]) for c in close)
-    return "there are: " + ", ".join(repr(n) for n in names)
 
 
 def _config_in(path):

@@ -43,19 +43,6 @@ def keras_backend():
         return "tensorflow"
 
 
-def arithmetic():
-    """What the last bits of a row depend on beside Keras' backend, in plain text.
-
-    Of TensorFlow, whether oneDNN computes. Before it is loaded, this is what it will be told.
-    """
-    if keras_backend() != "tensorflow":
-        return "plain"
-    loaded = sys.modules.get("tensorflow.python.util._pywrap_util_port")
-    if loaded is not None:  # perhaps before the setting was made: then it alone knows
-        return "oneDNN" if loaded.IsMklEnabled() else "plain"
-    return "plain" if os.environ.get(ONEDNN, "1").lower() in ("0", "false") else "oneDNN"
-
-
 @functools.cache
 def keras_version():
     return importlib.metadata.version("keras")

@@ -18,18 +18,38 @@ from sktransfer._runtime.threads import Workers
 
 @dataclass(frozen=True)
 class Examples:
-    """Some rows of images, their classes as integers and their weights."""
+    """Some images, with what is to be predicted of each.
+
+    Attributes
+    ----------
+    images : Images
+    positions : ndarray of int
+        Which of the images.
+    y : ndarray
+        As the target encodes it.
+    weights : ndarray of float32
+    """
 
     images: object
-    rows: np.ndarray
+    positions: np.ndarray
     y: np.ndarray
     weights: np.ndarray
 
     def __len__(self):
-        return len(self.rows)
+        return len(self.positions)
 
     def take(self, chosen):
-        return Examples(self.images, self.rows[chosen], self.y[chosen], self.weights[chosen])
+        return Examples(
+            self.images, self.positions[chosen], self.y[chosen], self.weights[chosen]
+        )
+
+    def rows(self, extractor, number, cut):
+        """The rows of one view of each, at a cut."""
+        items = [(position, number) for position in self.positions]
+        # What is to be kept was computed before.
+        [rows] = extractor.rows(self.images, items, [cut], keep=False)
+        self.images.raise_if_bad()  # a file may have changed since
+        return rows
 
 
 def train_epochs(model, epochs, batches, draw, judge, callbacks, advance):
@@ -120,11 +140,5 @@ class Batches:
 
     def _read(self, chosen, view):
         some = self._examples.take(chosen)
-        rows = self._extractor.rows(
-            some.images,
-            [(row, view) for row in some.rows],
-            self._cut,
-            keep=False,  # what is to be kept was computed before
-        )
-        some.images.raise_if_bad()  # a file may have changed since
+        rows = some.rows(self._extractor, view, self._cut)
         return rows, some.y[:, np.newaxis].astype(np.float32), some.weights

@@ -2,17 +2,64 @@
 
 import hashlib
 import importlib.metadata
-import inspect
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from sktransfer._exceptions import InvalidStateError, VersionWarning, warn
-from sktransfer._networks.source import BackboneSpec, PackedNetwork, is_keras_model
+from sktransfer._networks.info import Cut
+from sktransfer._networks.packed import PackedNetwork
+from sktransfer._networks.source import PackedSource
+from sktransfer._training.heads import Head
 
-FORMAT = 1  # of the state: raised when it changes its meaning
+FORMAT = 2  # of the state: raised when it changes its meaning
 LIBRARIES = ("sktransfer", "keras", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Arrays that training made.
+
+    Attributes
+    ----------
+    base : dict
+        Position of a layer of the network → its arrays.
+    head : list of ndarray
+    """
+
+    base: dict
+    head: list
+
+    def after(self, earlier):
+        """These and, of layers that they leave out, those of earlier stages, if any."""
+        base = self.base if earlier is None else {**earlier.base, **self.base}
+        return Weights(base, self.head)
+
+
+@dataclass(frozen=True)
+class SuffixSpec:
+    """A suffix: where it begins, what of it is trained, and the head.
+
+    Attributes
+    ----------
+    cut : Cut
+        Where its rows are taken.
+    first_trainable : int or None
+        Position of the lowest layer that is trained; None trains the head alone.
+    head : Head
+    """
+
+    cut: Cut
+    first_trainable: int | None
+    head: Head
+
+    @classmethod
+    def from_plain(cls, plain):
+        """From what `dataclasses.asdict` makes of one."""
+        head = plain["head"]
+        head = {key: tuple(v) if isinstance(v, list) else v for key, v in head.items()}
+        return cls(Cut(**plain["cut"]), plain["first_trainable"], Head(**head))
 
 
 @dataclass(frozen=True)
@@ -23,46 +70,40 @@ class FittedNetwork:
     ----------
     base : PackedNetwork
         The network as it was before training.
-    weights : dict
-        What training made: ``base``, arrays by position of the layer, and ``head``.
-    suffix : dict
-        ``cut``, ``first_trainable`` and ``head``, as in `SuffixSpec`.
-    preprocessing, input_size, input_range, precision
-        As in `BackboneSpec`.
+    weights : Weights
+    suffix : SuffixSpec
+    preprocessing : str, callable or None
+        As in `Preprocessing`.
+    input_size : (int, int)
+    input_range : (float, float)
+    precision : str
+        Of the frozen part.
     """
 
     base: PackedNetwork
-    weights: dict
-    suffix: dict
+    weights: Weights
+    suffix: SuffixSpec
     preprocessing: object
     input_size: tuple
     input_range: tuple
     precision: str
 
-    def spec(self):
-        """The base as other modules ask for it."""
-        return BackboneSpec(
-            backbone=self.base,
-            weights="pretrained",
-            params={},
-            input_size=self.input_size,
-            preprocessing=self.preprocessing,
-            input_range=self.input_range,
-            precision=self.precision,
-        )
+    def source(self):
+        """Where the base comes from."""
+        return PackedSource(self.base, self.input_size)
 
 
 def to_state(fitted):
     """A fitted network as a dict of plain values and arrays, with versions and hashes."""
     arrays = {f"network/{i}": array for i, array in enumerate(fitted.base.weights)}
-    for position, layer in fitted.weights["base"].items():
+    for position, layer in fitted.weights.base.items():
         arrays |= {f"base/{position}/{i}": array for i, array in enumerate(layer)}
-    arrays |= {f"head/{i}": array for i, array in enumerate(fitted.weights["head"])}
+    arrays |= {f"head/{i}": array for i, array in enumerate(fitted.weights.head)}
     return {
         "format": FORMAT,
         "versions": _versions(),
         "config": fitted.base.config,
-        "suffix": fitted.suffix,
+        "suffix": asdict(fitted.suffix),
         "preprocessing": fitted.preprocessing,
         "input_size": fitted.input_size,
         "input_range": fitted.input_range,
@@ -92,12 +133,12 @@ def from_state(state):
     base = {int(layer): _in_order(arrays, f"base/{layer}/") for layer in trained}
     return FittedNetwork(
         PackedNetwork(state["config"], _in_order(arrays, "network/")),
-        {"base": base, "head": _in_order(arrays, "head/")},
-        state["suffix"],
+        Weights(base, _in_order(arrays, "head/")),
+        SuffixSpec.from_plain(state["suffix"]),
         state["preprocessing"],
         state["input_size"],
         state["input_range"],
-        state.get("precision", "float32"),  # of which the first states say nothing
+        state["precision"],
     )
 
 
@@ -109,32 +150,6 @@ def check_format(state):
             f"the model was stored in format {stored!r}, and this sktransfer reads format "
             f"{FORMAT}: load it with the version that stored it, or a later one"
         )
-
-
-def pack_backbone(state):
-    """An estimator's state with a Keras model in it as plain values."""
-    if not is_keras_model(state["backbone"]):
-        return state
-    from sktransfer._networks.frozen import pack
-
-    return {**state, "backbone": pack(state["backbone"])}
-
-
-def complete(state, estimator):
-    """An estimator's state with its Keras model back again, and with later parameters.
-
-    Those that an earlier version stored nothing of have their defaults.
-    """
-    parameters = inspect.signature(type(estimator)).parameters.values()
-    return {p.name: p.default for p in parameters} | _unpack_backbone(state)
-
-
-def _unpack_backbone(state):
-    if not isinstance(state["backbone"], PackedNetwork):
-        return state
-    from sktransfer._networks.frozen import unpack
-
-    return {**state, "backbone": unpack(state["backbone"])}
 
 
 def _in_order(arrays, prefix):

@@ -1,111 +1,54 @@
-"""A head without hidden layers: logistic regression on rows, solved to its optimum.
+"""The layers on top of a network. To add a head, let `Head.layers` make its layers."""
 
-Training such a head is a convex problem, for which scikit-learn has a solver: better than
-epochs of mini-batches, and much quicker.
-"""
+import math
+from dataclasses import dataclass
 
-import numpy as np
-from scipy.special import logsumexp
-from sklearn import get_config
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
-
-STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # of `head_C`, when it is chosen …
-FOLDS = 5  # … by so many folds …
-LONE_STRENGTH = 1e-1  # … which a class of a single image does not allow
+MOST_FLATTENED = 2048  # features, where `pooling` is "auto"
 
 
-def views_within_memory(views, n_images, n_features):
-    """As many of the views as fit into scikit-learn's ``working_memory`` as float32."""
-    limit = get_config()["working_memory"] * 2**20
-    return views[: int(limit // (4 * n_images * n_features))]
+def pooling_of(pooling, shape):
+    """What "auto" means for an output of some shape; None where nothing is left to pool."""
+    if len(shape) == 1:
+        return None
+    if pooling != "auto":
+        return pooling
+    return None if math.prod(shape) <= MOST_FLATTENED else "avg"
 
 
-class LinearHead:
-    """Logistic regression on standardised rows.
+@dataclass(frozen=True)
+class Head:
+    """The layers on top of the base, as `FineTunedConvNetClassifier` describes them."""
 
-    What is standardised is a channel: its features are centred one by one, and divided by the
-    root of their mean variance over all positions, since a feature that varies little where
-    its channel varies much elsewhere is no less of that channel.
+    conv_filters: tuple
+    pooling: str | None
+    hidden_units: tuple
+    dropout: float
+    n_outputs: int
 
-    Parameters
-    ----------
-    rows : float32 ndarray of shape (n_views, n_images, n_features)
-        Standardised in place. The first view is the unaltered one.
-    n_channels : int
-        Channels come last: features i and i + n_channels are of the same one.
-    y : ndarray of shape (n_images,)
-        Classes, as integers from 0.
-    weights : ndarray of shape (n_images,)
-        Weights of images, which all views of one share.
-    """
+    @property
+    def is_linear(self):
+        """Whether training it alone is a convex problem."""
+        return not self.conv_filters and not self.hidden_units
 
-    def __init__(self, rows, n_channels, y, weights):
-        self._rows, self._y, self._weights = rows, y, weights
-        moments = StandardScaler()
-        for view in rows:
-            moments.partial_fit(view, sample_weight=weights)
-        self._centre = moments.mean_
-        by_position = moments.var_.reshape(-1, n_channels)
-        scales = np.sqrt(by_position.mean(axis=0))
-        scales[scales == 0] = 1
-        self._scale = np.tile(scales, len(by_position))
-        rows -= self._centre.astype(np.float32)
-        rows /= self._scale.astype(np.float32)
+    @property
+    def cut_pooling(self):
+        """The pooling of rows for the head alone."""
+        return None if self.conv_filters else self.pooling
 
-    def choose_strength(self, seed):
-        """The strongest penalty that does as well as the best on held-out, unaltered images.
+    def layers(self, pooled):
+        """Fresh Keras layers; without the pooling if the rows are pooled."""
+        from sktransfer._runtime.keras import keras
 
-        As well is a mean loss at most two standard errors of the difference above, after
-        L. Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3, who
-        take one: the penalty of the least loss is weaker than that of the best accuracy.
-        """
-        folds = min(FOLDS, np.bincount(self._y).min())
-        if folds < 2:
-            return LONE_STRENGTH
-        rows = _in_fewest_coordinates(self._rows[0])
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        losses = np.empty((len(STRENGTHS), len(rows)))
-        # In steps so small, threads of BLAS wait for one another: seven times as long.
-        with threadpool_limits(1, user_api="blas"):
-            for train, test in splitter.split(rows, self._y):
-                model = _regression(warm_start=True)
-                for i, C in enumerate(STRENGTHS):
-                    model.set_params(C=C)
-                    model.fit(rows[train], self._y[train], sample_weight=self._weights[train])
-                    logits = model.decision_function(rows[test]).reshape(len(test), -1)
-                    losses[i, test] = log_loss(logits, self._y[test])
-        excess = (losses - losses[np.argmin(losses @ self._weights)]) * self._weights
-        good = excess.mean(axis=1) <= 2 * excess.std(axis=1) / np.sqrt(len(rows))
-        return STRENGTHS[good.argmax()]
-
-    def solve(self, C):
-        """The kernel (n_features, n_outputs) and bias (n_outputs,) of the network's head."""
-        n_views, _, n_features = self._rows.shape
-        model = _regression(C=C).fit(
-            self._rows.reshape(-1, n_features),
-            np.tile(self._y, n_views),
-            sample_weight=np.tile(self._weights / np.float32(n_views), n_views),
-        )
-        kernel = model.coef_ / self._scale
-        bias = model.intercept_ - kernel @ self._centre
-        return [kernel.T.astype(np.float32), bias.astype(np.float32)]
-
-
-def log_loss(logits, y):
-    """The loss of each image, from logits (n, n_outputs), one output for two classes."""
-    if logits.shape[1] == 1:
-        logits = np.column_stack([np.zeros_like(logits), logits])
-    return logsumexp(logits, axis=1) - logits[np.arange(len(y)), y]
-
-
-def _in_fewest_coordinates(rows):
-    """Rows in a basis of the space they span: a penalised regression sees no difference."""
-    n_images, n_features = rows.shape
-    return np.linalg.qr(rows.T, mode="r").T if n_images < n_features else rows
-
-
-def _regression(**parameters):
-    return LogisticRegression(max_iter=1000, **parameters)
+        for filters in self.conv_filters:
+            yield keras.layers.Conv2D(filters, 3, padding="same", activation="relu")
+        if self.pooling is None:
+            yield keras.layers.Flatten()
+        elif not pooled:
+            kinds = {"avg": "GlobalAveragePooling2D", "max": "GlobalMaxPooling2D"}
+            yield getattr(keras.layers, kinds[self.pooling])()
+        for units in self.hidden_units:
+            yield keras.layers.Dense(units, activation="relu")
+            yield keras.layers.Dropout(self.dropout)
+        if not self.hidden_units:
+            yield keras.layers.Dropout(self.dropout)
+        yield keras.layers.Dense(self.n_outputs)

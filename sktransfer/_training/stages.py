@@ -1,45 +1,30 @@
-"""What a stage of training is, what all stages have in common, and what judges them."""
+"""What a stage of training is, and how each kind of it runs.
 
+A stage takes the `Result` of the stages before it and makes a new one. To add a kind of stage,
+write a class with `number`, `suffix`, `n_epochs` and `run`.
+"""
+
+import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.exceptions import ConvergenceWarning
 
-FEWEST_JUDGES = 50  # where a split would hold out fewer images than this …
-FOLDS = 3  # … so many folds judge by all of them
+from sktransfer._exceptions import warn
+from sktransfer._networks.frozen import adopt
+from sktransfer._runtime.keras import keras
+from sktransfer._runtime.progress import progress_bar
+from sktransfer._training.epochs import Batches, describe, train_epochs
+from sktransfer._training.fitted import FittedNetwork, SuffixSpec, Weights
+from sktransfer._training.solving import LinearHead
+from sktransfer._training.suffix import PREDICT_BATCH, borrowed, initial_head
+
 WARM_UP = 0.2  # share of a stage's epochs
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A span of epochs with one set of trainable layers, or a head to be solved.
-
-    The learning rate rises over the first epochs and falls like half a cosine over all of
-    them, also where it is known that fewer are best, and the stage stops after these.
-    """
-
-    number: int
-    spec: object  # SuffixSpec
-    epochs: int
-    learning_rate: float
-    stop_after: int | None = None
-    views: tuple = ()  # that its head is solved on, instead of any epoch
-
-    @property
-    def n_epochs(self):
-        """How many it has in the history, at most."""
-        return 1 if self.views else self.stop_after or self.epochs
-
-    def rate(self, epoch):
-        """The learning rate of an epoch of this stage."""
-        rising = min(1, (epoch + 1) / (WARM_UP * self.epochs))
-        falling = (1 + math.cos(math.pi * (epoch + 0.5) / self.epochs)) / 2
-        return self.learning_rate * rising * falling
-
-
-@dataclass(frozen=True)
-class Training:
+class Settings:
     """How to train: what all stages have in common."""
 
     optimizer: object
@@ -55,41 +40,387 @@ class Training:
     verbose: int
 
     def view(self, epoch):
-        """The view of every image in an epoch, counted over all stages."""
+        """The number of every image's view in an epoch, counted over all stages."""
         if not self.augmented:
             return 0
         return 1 + (epoch % self.augmentation_views if self.augmentation_views else epoch)
 
-    def draw(self, epoch, n_images):
-        """The order and the view of the images in an epoch, counted over all stages."""
-        rng = np.random.default_rng([self.seed, 1, epoch])
-        return rng.permutation(n_images), self.view(epoch)
+    def order(self, epoch, n_images):
+        """The order of the images in an epoch, counted over all stages."""
+        return np.random.default_rng([self.seed, 1, epoch]).permutation(n_images)
 
     def views(self, epochs):
-        """The views of so many epochs."""
+        """The numbers of the views of so many epochs."""
         return tuple(dict.fromkeys(map(self.view, range(epochs))))
 
 
-def split(examples, training):
-    """Pairs of examples to train on and to judge by: one, or a few folds of few images.
+@dataclass(frozen=True)
+class Run:
+    """What all stages of a fit work with.
 
-    Raises
-    ------
-    ValueError
-        There are too few images of a class.
+    Attributes
+    ----------
+    extractor : Extractor
+    network : FrozenNetwork
+    target : Classes
+    settings : Settings
+    blank : FittedNetwork
+        The fitted network, but for what training makes.
+    title : str
+        What the bars of its stages begin with.
     """
-    everyone = np.arange(len(examples))
-    smallest = np.bincount(examples.y).min()
-    n_classes = examples.y.max() + 1
-    held_out = max(math.ceil(training.validation_fraction * len(examples)), n_classes)
-    seed = training.seed
-    if held_out < FEWEST_JUDGES and smallest > 1:
-        folds = StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=seed)
-        pairs = folds.split(everyone, examples.y)
-    else:
-        pairs = [
-            train_test_split(
-                everyone, test_size=held_out, stratify=examples.y, random_state=seed
+
+    extractor: object
+    network: object
+    target: object
+    settings: Settings
+    blank: FittedNetwork
+    title: str = ""
+
+    def without_stopping(self, title):
+        """The same, through all epochs."""
+        return replace(
+            self, settings=replace(self.settings, early_stopping=False), title=title
+        )
+
+    def fitted(self, weights, suffix):
+        """What predictions need."""
+        made = replace(self.blank, weights=weights, suffix=suffix)
+        adopt(made.source(), self.network)
+        return made
+
+    def attributes(self, result):
+        """What the estimator predicts with, were the fit to stop here, or None."""
+        if result.weights is None:
+            return None
+        return {"_fitted": self.fitted(result.weights, result.suffix)}
+
+    def bar(self, stage, total, text):
+        title = f"{self.title}stage {stage.number}".capitalize()
+        return progress_bar(self.settings.verbose, title, total, text)
+
+    def judge(self, outputs, examples):
+        """Losses of the images that judge, and the figures of an epoch on them."""
+        losses, score = self.measure(outputs, examples)
+        logs = {"val_loss": losses.mean(), f"val_{self.target.metric_name}": score}
+        return losses, logs
+
+    def measure(self, outputs, examples):
+        """The weighted loss of each image, and the metric."""
+        with np.errstate(invalid="ignore"):  # where training diverged
+            losses = self.target.losses(outputs, examples.y)
+        score = self.target.score(outputs, examples.y, examples.weights)
+        return losses * examples.weights, score
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of the history.
+
+    Attributes
+    ----------
+    stage : int
+    logs : dict
+        Name of a figure → its value.
+    losses : ndarray or None
+        Of each image that judges it.
+    """
+
+    stage: int
+    logs: dict
+    losses: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training made so far.
+
+    Attributes
+    ----------
+    epochs : tuple of Epoch
+    weights : Weights or None
+        The best so far, in `suffix`.
+    suffix : SuffixSpec or None
+    best_epoch : int or None
+    kept : tuple of int
+        Numbers of the stages of which something is kept.
+    head_C : float or None
+    head_views : tuple of int
+        As the attributes of the classifier.
+    """
+
+    epochs: tuple = ()
+    weights: Weights | None = None
+    suffix: SuffixSpec | None = None
+    best_epoch: int | None = None
+    kept: tuple = ()
+    head_C: float | None = None  # noqa: N815, as the attribute
+    head_views: tuple = ()
+
+    def history(self):
+        """As `FineTunedConvNetClassifier.history_`."""
+        names = dict.fromkeys(name for epoch in self.epochs for name in epoch.logs)
+        history = {name: [epoch.logs[name] for epoch in self.epochs] for name in names}
+        history["stage"] = [epoch.stage for epoch in self.epochs]
+        history["kept"] = [epoch.stage in self.kept for epoch in self.epochs]
+        return history
+
+    def is_improved_by(self, epoch):
+        """Whether an epoch's losses are clearly less than those of the best one so far."""
+        if self.best_epoch is None:
+            return True
+        gains = self.epochs[self.best_epoch].losses - epoch.losses
+        return gains.mean() > gains.std() / math.sqrt(len(gains))
+
+    def going_on_from(self, best_epoch, weights, stage):
+        """The same with better weights, made by a stage."""
+        return replace(
+            self,
+            weights=weights.after(self.weights),
+            suffix=stage.suffix,
+            best_epoch=best_epoch,
+            kept=(*self.kept, stage.number),
+        )
+
+
+@dataclass(frozen=True)
+class SolvedStage:
+    """A head without hidden layers, solved to its optimum in one go.
+
+    Attributes
+    ----------
+    number : int
+    suffix : SuffixSpec
+    views : tuple of int
+        Numbers of the views that it is solved on; the first is 0.
+    """
+
+    number: int
+    suffix: SuffixSpec
+    views: tuple
+
+    n_epochs = 1  # in the history
+
+    def run(self, run, result, train, judges, task):
+        """Solve the head.
+
+        Parameters
+        ----------
+        run : Run
+        result : Result
+            Of the stages before.
+        train, judges : Examples
+            To train on, and to judge by, or None.
+        task : Task
+            Of this stage.
+
+        Returns
+        -------
+        result : Result
+        """
+        epoch_task = task.begin("epoch")
+        with run.bar(self, None, "solving the head") as advance:
+            unaltered = self._rows(run, train, 0)
+            head = self._linear_head(run, train, unaltered)
+            strength = run.settings.head_C or head.choose_strength(run.settings.seed)
+            kernel, bias = head.solve(strength)
+            losses, score = run.measure(unaltered @ kernel + bias, train)
+            logs = {"loss": losses.mean(), run.target.metric_name: score}
+            judged = None
+            if judges is not None:
+                outputs = self._rows(run, judges, 0) @ kernel + bias
+                judged, val_logs = run.judge(outputs, judges)
+                logs |= val_logs
+            advance(1, f"solved, {describe(logs)}")
+        epoch = Epoch(self.number, _plain(logs), judged)
+        result = replace(
+            result,
+            epochs=(*result.epochs, epoch),
+            head_C=strength,
+            head_views=self.views,
+        ).going_on_from(len(result.epochs), Weights({}, [kernel, bias]), self)
+        epoch_task.end(lambda: run.attributes(result))
+        return result
+
+    def _linear_head(self, run, train, unaltered):
+        rows = np.empty((len(self.views), *unaltered.shape), dtype=np.float32)
+        rows[0] = unaltered
+        for i, number in enumerate(self.views[1:], 1):
+            rows[i] = self._rows(run, train, number)
+        n_channels = run.network.info.row_shape(self.suffix.cut)[-1]
+        return LinearHead(rows, n_channels, train.y, train.weights, run.target)
+
+    def _rows(self, run, examples, number):
+        rows = examples.rows(run.extractor, number, self.suffix.cut)
+        return rows.reshape(len(examples), -1)
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """A span of epochs with one set of trainable layers.
+
+    The learning rate rises over the first epochs and falls like half a cosine over all of
+    them, also where it is known that fewer are best, and the stage stops after these.
+
+    Attributes
+    ----------
+    number : int
+    suffix : SuffixSpec
+    epochs : int
+    learning_rate : float
+        The highest.
+    stop_after : int or None
+        Epochs; None is all of them.
+    """
+
+    number: int
+    suffix: SuffixSpec
+    epochs: int
+    learning_rate: float
+    stop_after: int | None = None
+
+    @property
+    def n_epochs(self):
+        """How many it has in the history, at most."""
+        return self.stop_after or self.epochs
+
+    def rate(self, epoch):
+        """The learning rate of an epoch of this stage."""
+        rising = min(1, (epoch + 1) / (WARM_UP * self.epochs))
+        falling = (1 + math.cos(math.pi * (epoch + 0.5) / self.epochs)) / 2
+        return self.learning_rate * rising * falling
+
+    def run(self, run, result, train, judges, task):
+        """Train from the best weights so far; parameters as in `SolvedStage.run`."""
+        if self.epochs == 0:
+            return result
+        with borrowed(run.network, self.suffix, run.target, run.settings.optimizer) as suffix:
+            suffix.reset(self._initial(run, result, suffix), run.settings.seed + self.number)
+            record = self._train(run, result, suffix, train, judges, task)
+        return self._settled(result, record)
+
+    def _initial(self, run, result, suffix):
+        """The weights of the stages kept so far, or of a new head."""
+        if result.weights is not None:
+            return result.weights
+        rng = np.random.default_rng([run.settings.seed, 0])
+        return Weights({}, initial_head(suffix.head_shapes(), rng))
+
+    def _train(self, run, result, suffix, train, judges, task):
+        settings = run.settings
+        record = _Record(run, self, suffix, result, task, train, judges)
+        batches = Batches(run.extractor, self.suffix.cut, train, settings.batch_size)
+        total = self.n_epochs * batches.steps
+        with run.bar(self, total, f"epoch 1/{self.n_epochs}") as advance:
+            train_epochs(
+                suffix.model,
+                self.n_epochs,
+                batches,
+                record.draw,
+                None if judges is None else record.judge,
+                [
+                    record,
+                    keras.callbacks.LearningRateScheduler(lambda epoch, _: self.rate(epoch)),
+                    *copy.deepcopy(settings.callbacks),
+                ],
+                advance,
             )
-        ]
-    return [(examples.take(train), examples.take(test)) for train, test in pairs]
+        if not record.stops_early and math.isfinite(record.epochs[-1].logs["loss"]):
+            record.keep()
+        return record
+
+    def _settled(self, result, record):
+        """The result with a stage's weights, or with those before it."""
+        made = replace(result, epochs=(*result.epochs, *record.epochs))
+        if record.weights is None:
+            warn(
+                f"stage {self.number} was rolled back: its loss is not a number; lower its "
+                "learning rate",
+                ConvergenceWarning,
+            )
+            return made
+        best = len(result.epochs) + record.best
+        if record.stops_early and not result.is_improved_by(made.epochs[best]):
+            return made
+        return made.going_on_from(best, record.weights, self)
+
+
+class _Record(keras.callbacks.Callback):
+    """What a stage makes, epoch by epoch, and the weights of its best epoch.
+
+    Parameters
+    ----------
+    run : Run
+    stage : TrainedStage
+    suffix : CompiledSuffix
+    before : Result
+        Of the stages before.
+    task : Task
+        Of the stage.
+    train, judges : Examples
+        To train on, and to judge by, or None.
+
+    Attributes
+    ----------
+    epochs : list of Epoch
+    best : int or None
+        Position in `epochs` of the one whose weights are kept.
+    weights : Weights or None
+    stops_early : bool
+    """
+
+    def __init__(self, run, stage, suffix, before, task, train, judges):
+        super().__init__()
+        self._run, self._stage, self._suffix, self._before = run, stage, suffix, before
+        self._task, self._train, self._judges = task, train, judges
+        self.stops_early = run.settings.early_stopping and judges is not None
+        self._least, self._since_best = math.inf, 0
+        self._losses = None
+        self.epochs, self.best, self.weights = [], None, None
+
+    def draw(self, epoch):
+        """The order of the images, and the number of their view."""
+        counted, settings = len(self._before.epochs) + epoch, self._run.settings
+        return settings.order(counted, len(self._train)), settings.view(counted)
+
+    def judge(self):
+        """Figures of an epoch on images that are not trained on."""
+        batches = Batches(
+            self._run.extractor, self._stage.suffix.cut, self._judges, PREDICT_BATCH
+        )
+        read = batches.read(np.arange(len(self._judges)), view=0)
+        outputs = np.concatenate([self._suffix.outputs(rows) for rows, _, _ in read])
+        self._losses, logs = self._run.judge(outputs, self._judges)
+        return logs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_task = self._task.begin("epoch")
+
+    def on_epoch_end(self, epoch, logs):
+        self.epochs.append(Epoch(self._stage.number, _plain(logs), self._losses))
+        if self.stops_early:
+            self._compare(logs["val_loss"])
+        if self._epoch_task.end(self._attributes):
+            self.model.stop_training = True
+
+    def keep(self):
+        """Keep the weights as they are now."""
+        self.best, self.weights = len(self.epochs) - 1, self._suffix.get_weights()
+
+    def _compare(self, loss):
+        if loss < self._least:
+            self._least, self._since_best = loss, 0
+            self.keep()
+        else:
+            self._since_best += 1
+            patience = self._run.settings.n_iter_no_change
+            self.model.stop_training = self._since_best >= patience
+
+    def _attributes(self):
+        """What the estimator predicts with by the weights of this epoch, kept or not."""
+        weights = self._suffix.get_weights().after(self._before.weights)
+        return {"_fitted": self._run.fitted(weights, self._stage.suffix)}
+
+
+def _plain(logs):
+    return {name: float(value) for name, value in logs.items()}

@@ -3,81 +3,20 @@
 import contextlib
 import json
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 
-from sktransfer._networks.facts import row_shape
-from sktransfer._networks.frozen import plain_settings, unpack
+from sktransfer._networks.build import plain_settings, unpack
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
+from sktransfer._training.fitted import Weights
 
 MAX_FREE = 8
-PREDICT_BATCH = 32  # constant and padded, so that company changes no bit of a prediction
+PREDICT_BATCH = 32  # constant and padded: a prediction does not depend on other images
 
 _lock = threading.RLock()
 _free = []  # pairs of what a suffix is made of and the suffix; the last used are last
-
-
-@dataclass(frozen=True)
-class Head:
-    """The layers on top of the base, as `FineTunedConvNetClassifier` describes them."""
-
-    conv_filters: tuple
-    pooling: str | None
-    hidden_units: tuple
-    dropout: float
-    n_outputs: int
-
-    @property
-    def is_linear(self):
-        """Whether training it alone is a convex problem."""
-        return not self.conv_filters and not self.hidden_units
-
-    @property
-    def cut_pooling(self):
-        """The pooling that rows below the head have behind them already."""
-        return None if self.conv_filters else self.pooling
-
-    def layers(self, pooled):
-        """Fresh Keras layers; without the pooling if the rows are pooled."""
-        for filters in self.conv_filters:
-            yield keras.layers.Conv2D(filters, 3, padding="same", activation="relu")
-        if self.pooling is None:
-            yield keras.layers.Flatten()
-        elif not pooled:
-            kinds = {"avg": "GlobalAveragePooling2D", "max": "GlobalMaxPooling2D"}
-            yield getattr(keras.layers, kinds[self.pooling])()
-        for units in self.hidden_units:
-            yield keras.layers.Dense(units, activation="relu")
-            yield keras.layers.Dropout(self.dropout)
-        if not self.hidden_units:
-            yield keras.layers.Dropout(self.dropout)
-        yield keras.layers.Dense(self.n_outputs)
-
-
-@dataclass(frozen=True)
-class SuffixSpec:
-    """A suffix: where it begins, what of it is trained, and the head.
-
-    Attributes
-    ----------
-    cut : (int, str or None)
-        Position of the layer whose rows it takes, and their pooling.
-    first_trainable : int or None
-        Position of the lowest layer that is trained; None trains the head alone.
-    head : Head
-    """
-
-    cut: tuple
-    first_trainable: int | None
-    head: Head
-
-    @classmethod
-    def from_plain(cls, values):
-        """From what `dataclasses.asdict` makes of it."""
-        head = Head(**values["head"])
-        return cls(tuple(values["cut"]), values["first_trainable"], head)
 
 
 class CompiledSuffix:
@@ -86,16 +25,15 @@ class CompiledSuffix:
     Building and compiling a Keras model anew for each fit leaks memory and traces anew.
     """
 
-    def __init__(self, network, spec, optimizer):
-        position, pooling = spec.cut
+    def __init__(self, network, spec, target, optimizer):
         with plain_settings():
-            if position == network.facts["output"]:
-                x = inputs = keras.Input(row_shape(network.facts, position, pooling))
+            if spec.cut.position == network.info.output:
+                x = inputs = keras.Input(network.info.row_shape(spec.cut))
                 self._base = {}
             else:
-                copy, self._base = network.copy_above(position)
+                copy, self._base = network.copy_above(spec.cut.position)
                 inputs, x = copy.inputs[0], copy.outputs[0]
-            self._head = list(spec.head.layers(pooled=pooling is not None))
+            self._head = list(spec.head.layers(pooled=spec.cut.pooling is not None))
             for layer in self._head:
                 x = layer(x)
             self.model = keras.Model(inputs, x)
@@ -104,8 +42,8 @@ class CompiledSuffix:
                 _freeze(layer, everything=frozen)
             self.model.compile(
                 optimizer=fresh_optimizer(optimizer),
-                loss=_loss(spec.head.n_outputs),
-                weighted_metrics=[_accuracy(spec.head.n_outputs)],
+                loss=target.keras_loss(),
+                weighted_metrics=[target.keras_metric()],
             )
         self.model.optimizer.build(self.model.trainable_variables)
         self._fresh_optimizer = [np.array(_value(v)) for v in self.model.optimizer.variables]
@@ -113,10 +51,10 @@ class CompiledSuffix:
 
     @held_back()
     def set_weights(self, weights):
-        """Take these weights, and leave the optimizer; `get_weights` says what they are."""
+        """Take these `Weights`, and leave the optimizer."""
         for i, layer in self._base.items():
-            layer.set_weights(weights["base"].get(i, self._original[i]))
-        arrays = iter(weights["head"])
+            layer.set_weights(weights.base.get(i, self._original[i]))
+        arrays = iter(weights.head)
         for layer in self._head:
             for variable in layer.weights:
                 variable.assign(next(arrays))
@@ -136,22 +74,22 @@ class CompiledSuffix:
 
     @held_back()
     def get_weights(self):
-        """Arrays of the layers that are trained: ``base``, by position, and ``head``."""
-        return {
-            "base": {
-                i: [np.array(_value(w)) for w in layer.weights]
-                for i, layer in self._base.items()
-                if layer.trainable_variables
-            },
-            "head": [np.array(_value(w)) for layer in self._head for w in layer.weights],
+        """The `Weights` of the layers that are trained."""
+        base = {
+            i: [np.array(_value(w)) for w in layer.weights]
+            for i, layer in self._base.items()
+            if layer.trainable_variables
         }
+        return Weights(
+            base, [np.array(_value(w)) for part in self._head for w in part.weights]
+        )
 
     def head_shapes(self):
         """The shapes of the head's weights."""
         return [tuple(w.shape) for layer in self._head for w in layer.weights]
 
     @held_back()
-    def logits(self, rows):
+    def outputs(self, rows):
         """The network's output for at most `PREDICT_BATCH` rows."""
         padded = np.zeros((PREDICT_BATCH, *rows.shape[1:]), dtype=np.float32)
         padded[: len(rows)] = rows
@@ -159,21 +97,22 @@ class CompiledSuffix:
 
 
 @contextlib.contextmanager
-def borrowed(network, spec, optimizer):
+def borrowed(network, spec, target, optimizer):
     """A compiled suffix of that kind, for one user at a time: from memory or built.
 
     A callback may predict, and another thread fit, while a stage is trained.
     """
     key = json.dumps(
-        [network.facts["fingerprint"], asdict(spec), _optimizer_config(optimizer)],
+        [network.info.fingerprint, asdict(spec), target.kind, _optimizer_config(optimizer)],
         sort_keys=True,
         default=str,
     )
     with _lock, held_back():
         place = max((i for i, (kind, _) in enumerate(_free) if kind == key), default=None)
-        suffix = (
-            CompiledSuffix(network, spec, optimizer) if place is None else _free.pop(place)[1]
-        )
+        if place is None:
+            suffix = CompiledSuffix(network, spec, target, optimizer)
+        else:
+            suffix = _free.pop(place)[1]
     yield suffix  # and forget it, if an error leaves it in the middle of something
     with _lock:
         _free.append((key, suffix))
@@ -182,19 +121,19 @@ def borrowed(network, spec, optimizer):
 
 @held_back()
 def whole_model(fitted):
-    """A fitted network as one new Keras model, from preprocessed pixels to logits."""
+    """A fitted network as one new Keras model, from preprocessed pixels to outputs."""
     base = unpack(fitted.base)
     operations = list(base.operations)
-    for position, arrays in fitted.weights["base"].items():
+    for position, arrays in fitted.weights.base.items():
         operations[position].set_weights(arrays)
     x = base.outputs[0]
     with plain_settings():
-        layers = list(SuffixSpec.from_plain(fitted.suffix).head.layers(pooled=False))
+        layers = list(fitted.suffix.head.layers(pooled=False))
         for layer in layers:
             x = layer(x)
         model = keras.Model(base.inputs[0], x)
     variables = [variable for layer in layers for variable in layer.weights]
-    for variable, array in zip(variables, fitted.weights["head"], strict=True):
+    for variable, array in zip(variables, fitted.weights.head, strict=True):
         variable.assign(array)
     return model
 
@@ -240,18 +179,6 @@ def fresh_optimizer(optimizer):
             f"optimizer={optimizer!r} is neither the name of one of Keras' optimizers, nor "
             f"one, nor what keras.optimizers.serialize makes of one: {error}"
         ) from error
-
-
-def _loss(n_outputs):
-    if n_outputs == 1:
-        return keras.losses.BinaryCrossentropy(from_logits=True)
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def _accuracy(n_outputs):
-    if n_outputs == 1:
-        return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
-    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
 
 def _value(variable):

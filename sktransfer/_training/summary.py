@@ -1,6 +1,5 @@
 """What each stage of training looks up, runs and trains, layer by layer."""
 
-import math
 from dataclasses import dataclass
 
 from sktransfer._exceptions import warn
@@ -49,68 +48,69 @@ class Summary:
     __repr__ = __str__
 
 
-def summarize(facts, depths, head_parameters=None, kept=None):
+def summarize(info, depths, n_head_parameters=None, kept=None):
     """Describe the stages of a fit.
 
     Parameters
     ----------
-    facts : dict
-        As `FrozenNetwork` states them.
-    depths : list of (int or None, int)
-        Of each stage, the first trainable layer and the cut, by position.
-    head_parameters : int or None
+    info : NetworkInfo
+    depths : list of Depth
+        Of each stage.
+    n_head_parameters : int or None
         None if the classes are not known yet.
     kept : dict or None
         Number of each stage that was run → whether it was kept.
     """
-    layers = facts["layers"]
-    described = [
+    layers = [
         LayerSummary(
-            layer["name"],
-            None if layer["shape"] is None else tuple(layer["shape"]),
-            layer["parameters"],
-            tuple(_state(i, layer, first, cut) for first, cut in depths),
+            layer.name,
+            layer.shape,
+            layer.n_parameters,
+            tuple(_state(i, layer, depth) for depth in depths),
         )
-        for i, layer in enumerate(layers)
+        for i, layer in enumerate(info.layers)
     ]
-    described.append(LayerSummary("head", (), head_parameters, (TRAINED,) * len(depths)))
-    trained = [
-        sum(layer["trainable"] for layer in layers[first:]) if first is not None else 0
-        for first, _ in depths
-    ]
+    layers.append(LayerSummary("head", (), n_head_parameters, (TRAINED,) * len(depths)))
     summary = Summary(
-        tuple(described),
-        tuple(layers[cut]["name"] for _, cut in depths),
-        tuple((head_parameters or 0) + n for n in trained),
-        tuple(_work(layers[: cut + 1], layers) for _, cut in depths),
+        tuple(layers),
+        tuple(info.layers[depth.cut.position].name for depth in depths),
+        tuple((n_head_parameters or 0) + _n_trained(info, depth) for depth in depths),
+        tuple(_share_cached(info, depth) for depth in depths),
         () if kept is None else tuple(kept.get(i, False) for i in range(len(depths))),
     )
-    for number, (first, cut) in enumerate(depths):
-        if first is not None:
-            _warn_of_shallow_cut(number, layers, first, cut)
+    for number, depth in enumerate(depths):
+        if depth.first_trainable is not None:
+            _warn_of_shallow_cut(number, info, depth)
     return summary
 
 
-def _state(i, layer, first, cut):
-    if i <= cut and cut != 0:  # pixels are not kept
+def _state(i, layer, depth):
+    if i <= depth.cut.position and depth.cut.position != 0:  # pixels are not kept
         return CACHED
-    return TRAINED if first is not None and i >= first and layer["trainable"] else FROZEN
+    first = depth.first_trainable
+    return TRAINED if first is not None and i >= first and layer.n_trainable else FROZEN
 
 
-def _work(some, layers):
-    """The share of multiplications that some of the layers have."""
-    total = sum(layer["macs"] for layer in layers)
-    return sum(layer["macs"] for layer in some) / total if total else math.nan
+def _n_trained(info, depth):
+    if depth.first_trainable is None:
+        return 0
+    return sum(layer.n_trainable for layer in info.layers[depth.first_trainable :])
 
 
-def _warn_of_shallow_cut(number, layers, first, cut):
-    cached, frozen = _work(layers[: cut + 1], layers), _work(layers[:first], layers)
+def _share_cached(info, depth):
+    return info.share_of_work(info.layers[: depth.cut.position + 1])
+
+
+def _warn_of_shallow_cut(number, info, depth):
+    cached = _share_cached(info, depth)
+    frozen = info.share_of_work(info.layers[: depth.first_trainable])
     if cached < HARDLY * frozen:
+        first, cut = (info.layers[i] for i in (depth.first_trainable, depth.cut.position))
         warn(
-            f"stage {number} trains from {layers[first]['name']!r} on, but the nearest layer "
-            f"below it that all the rest depends on is {layers[cut]['name']!r}: {cached:.0%} "
-            f"of the work can be cached, and the {frozen:.0%} that is frozen is repeated in "
-            "every epoch; unfreeze=0 caches all of it"
+            f"stage {number} trains from {first.name!r} on, but the nearest layer below it "
+            f"that all the rest depends on is {cut.name!r}: {cached:.0%} of the work can be "
+            f"cached, and the {frozen:.0%} that is frozen is repeated in every epoch; "
+            "unfreeze=0 caches all of it"
         )
 
 

@@ -1,56 +1,69 @@
-"""A frozen network run by OpenVINO, faster on some processors than Keras' backends."""
+"""OpenVINO, on some processors faster than Keras' backends."""
 
 import functools
 import importlib.metadata
 import os
 import tempfile
 
+from joblib import cpu_count
+
 from sktransfer._exceptions import BackboneError
+from sktransfer._runtime.threads import granted_threads
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-@functools.cache
-def version():
-    """OpenVINO's, found without importing it.
+class OpenVINOEngine:
+    """A frozen network run by OpenVINO on the CPU."""
 
-    Raises
-    ------
-    ImportError
-        It is not installed.
+    name = "openvino"
+
+    def key(self):
+        """Its version.
+
+        Raises
+        ------
+        ImportError
+            OpenVINO is not installed.
+        """
+        return f"openvino {_version()}"
+
+    def batch_sizes(self, info):
+        """As Keras' engine has them."""
+        return (1, 4)
+
+    def compile(self, prefix, precision):
+        import openvino
+
+        model = prefix.folded("float32")  # OpenVINO casts to its precision itself
+        core = openvino.Core()
+        core.set_property({"ENABLE_MMAP": False})  # the files are gone before the network is
+        return _Compiled(core, _converted(core, model), precision)
+
+
+class _Compiled:
+    """A network compiled for each size of batches that comes.
+
+    One for batches of any size would be slower by up to a seventh.
     """
-    try:
-        return importlib.metadata.version("openvino")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise ImportError(
-            "engine='openvino' needs OpenVINO: pip install 'sktransfer[openvino]'; "
-            "engine='keras' does without"
-        ) from error
 
+    def __init__(self, core, network, precision):
+        self._core, self._network = core, network
+        self._settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "INFERENCE_NUM_THREADS": granted_threads() or cpu_count(),
+        }
+        self._of_size = {}
 
-def compiled(model, precision, n_threads):
-    """A Keras model as a function from an array of images to its outputs' arrays."""
-    import openvino
-
-    core = openvino.Core()
-    core.set_property({"ENABLE_MMAP": False})  # the files are gone before the network is
-    network = _converted(core, model)
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
-        "INFERENCE_NUM_THREADS": n_threads,
-    }
-
-    @functools.cache
-    def of_size(n_images):  # one for any number would be slower by up to a seventh
-        network.reshape((n_images, *model.input_shape[1:]))
-        return core.compile_model(network, "CPU", settings)
-
-    def rows(images):
-        computed = of_size(len(images))(images)
-        return [computed[i] for i in range(len(model.outputs))]
-
-    return rows
+    def __call__(self, images):
+        if len(images) not in self._of_size:
+            self._network.reshape(images.shape)
+            self._of_size[len(images)] = self._core.compile_model(
+                self._network, "CPU", self._settings
+            )
+        computed = self._of_size[len(images)](images)
+        return [computed[i] for i in range(len(self._network.outputs))]
 
 
 def _converted(core, model):
@@ -68,3 +81,14 @@ def _converted(core, model):
     # The outputs come first; dead ends, such as what only a gradient would use, follow.
     results = network.get_results()[: len(model.outputs)]
     return openvino.Model(results, network.get_parameters())
+
+
+@functools.cache
+def _version():
+    try:
+        return importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError(
+            "engine='openvino' needs OpenVINO: pip install 'sktransfer[openvino]'; "
+            "engine='keras' needs nothing more"
+        ) from error

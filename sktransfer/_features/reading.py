@@ -1,0 +1,84 @@
+"""Sources → images that are identified, and pixels as a network takes them."""
+
+from dataclasses import dataclass
+
+from sktransfer._exceptions import BadRow, InvalidImagesError
+from sktransfer._images import decoding
+from sktransfer._images.decoding import UnreadableImageError
+from sktransfer._networks.preprocessing import Preprocessing
+
+
+class Images:
+    """Sources, read once and identified by their content.
+
+    Attributes
+    ----------
+    sources : sequence
+        As `check_images` returns it.
+    name : str
+        What they are called where one of them is bad.
+    digests : list of bytes or None
+        Of each; None where a source is no image.
+    bad : dict
+        Position → what is wrong with it.
+    """
+
+    def __init__(self, sources, name):
+        self.sources, self.name = sources, name
+        self.digests = [None] * len(sources)
+        self.bad = {}
+
+    def __len__(self):
+        return len(self.sources)
+
+    def note_bad(self, digest, problem):
+        """Note what is wrong with all images of a content."""
+        same = (i for i, known in enumerate(self.digests) if known == digest)
+        self.bad.update(dict.fromkeys(same, problem))
+
+    def bad_rows(self):
+        return [
+            BadRow(i, decoding.path_of(self.sources[i]), self.bad[i]) for i in sorted(self.bad)
+        ]
+
+    def raise_if_bad(self):
+        if self.bad:
+            raise InvalidImagesError(self.bad_rows(), self.name)
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """How sources become what a network takes.
+
+    Attributes
+    ----------
+    input_range : (float, float)
+        Black and full brightness in arrays.
+    max_image_pixels : int or None
+    preprocessing : Preprocessing
+    """
+
+    input_range: tuple
+    max_image_pixels: int | None
+    preprocessing: Preprocessing
+
+    def content(self, source):
+        """The content of a source, read now; `UnreadableImageError` if it has none."""
+        return decoding.load(source)
+
+    def check(self, content):
+        """Raise `UnreadableImageError` for what shows without decoding the pixels."""
+        decoding.probe(content, self.input_range, self.max_image_pixels)
+
+    def pixels(self, source, size, digest):
+        """The pixels of a source, which must still have its digest.
+
+        Returns
+        -------
+        pixels : float32 ndarray of shape (height, width, 3), from 0 to 255
+        """
+        content = self.content(source)
+        pixels = decoding.decode(content, size, self.input_range, self.max_image_pixels)
+        if decoding.digest(content) != digest:
+            raise UnreadableImageError("was changed while it was being read")
+        return pixels

@@ -1,0 +1,157 @@
+"""Which rows are there: looked up, kept, and room made for them."""
+
+import math
+import time
+from collections import defaultdict
+
+import numpy as np
+
+from sktransfer._exceptions import CacheWarning, warn
+from sktransfer._features.keys import KeyMaker, namespace
+
+# Rows of an unaltered image are kept as computed; those of its augmented views, which only
+# training sees, in half the space: no accuracy is lost (docs/benchmarks.md).
+UNALTERED, AUGMENTED = np.dtype(np.float32), np.dtype(np.float16)
+
+
+class Shelf:
+    """The rows at one cut, those of unaltered or those of augmented images.
+
+    Parameters
+    ----------
+    key_of : KeyMaker
+    store : RowStore
+    """
+
+    def __init__(self, key_of, store):
+        self.key_of, self.store = key_of, store
+
+    def __contains__(self, view):
+        return self.key_of(view) in self.store
+
+    @property
+    def row_nbytes(self):
+        return self.store.dtype.itemsize * math.prod(self.store.shape)
+
+
+class Shelves:
+    """The rows of views of images at some cuts of a network.
+
+    Parameters
+    ----------
+    cache : FeatureCache
+    info : NetworkInfo
+    cuts : list of Cut
+    reader : ImageReader
+    engine_key, precision : str
+    augmentation : ImageAugmentation or None
+
+    Attributes
+    ----------
+    shapes : list of tuple of int
+        The shape of a row, at each cut.
+    """
+
+    def __init__(self, cache, info, cuts, reader, engine_key, precision, augmentation):
+        self._cache = cache
+        self.shapes = [info.row_shape(cut) for cut in cuts]
+        # Pixels are decoded as quickly as read: rows of the input are not kept.
+        self._kept = [i for i, cut in enumerate(cuts) if cut.position != 0]
+        self._shelves = []  # for each cut, that of unaltered and that of augmented images
+        for cut, shape in zip(cuts, self.shapes, strict=True):
+            pair = []
+            for dtype in (UNALTERED, AUGMENTED):
+                described = namespace(info, cut, reader, engine_key, precision, dtype)
+                store = cache.store(described, shape, dtype)
+                pair.append(Shelf(KeyMaker(described, augmentation), store))
+            self._shelves.append(pair)
+        self._gave_up = False  # keeping
+        self._since = time.time()
+
+    def shelf(self, cut, number):
+        """Where rows of a view's number are, at a cut by its position in the list."""
+        return self._shelves[cut][1 if number else 0]
+
+    def kept_cuts(self, cuts=None):
+        """Of some cuts or all, those whose rows are kept."""
+        return [cut for cut in self._kept if cuts is None or cut in cuts]
+
+    def refresh(self):
+        """Notice what any process has written or removed since."""
+        for shelf in self._all():
+            shelf.store.refresh()
+
+    def n_opened(self):
+        """How many segments of rows were opened so far, whoever wrote them."""
+        return sum(shelf.store.n_opened for shelf in self._all())
+
+    def _all(self):
+        return (shelf for pair in self._shelves for shelf in pair)
+
+    def have(self, view, cuts):
+        """Whether the rows of a view are there at all of some cuts."""
+        return all(view in self.shelf(cut, view.number) for cut in cuts)
+
+    def touch(self, views):
+        """Note that what is there of some views is used."""
+        for cut in self._kept:
+            by_shelf = defaultdict(list)
+            for view in views:
+                shelf = self.shelf(cut, view.number)
+                by_shelf[shelf].append(shelf.key_of(view))
+            for shelf, keys in by_shelf.items():
+                shelf.store.touch(keys)
+
+    def take(self, wanted, cuts, outs):
+        """Copy what is there of wanted views, at all of some cuts.
+
+        Parameters
+        ----------
+        wanted : dict
+            View → positions in `outs`. Those that were there are removed.
+        cuts : list of int
+        outs : list of ndarray of shape (n, ...), one for each cut
+        """
+        found = np.ones(len(outs[0]), dtype=bool)
+        for cut, out in zip(cuts, outs, strict=True):
+            found &= self._copy(wanted, cut, out)
+        self._cache.count(hits=int(found.sum()), misses=0)
+        for view in [view for view, positions in wanted.items() if found[positions].all()]:
+            del wanted[view]
+
+    def _copy(self, wanted, cut, out):
+        keys_of = {shelf: [None] * len(out) for shelf in self._shelves[cut]}
+        for view, positions in wanted.items():
+            shelf = self.shelf(cut, view.number)
+            key = shelf.key_of(view)
+            for position in positions:
+                keys_of[shelf][position] = key
+        found = np.zeros(len(out), dtype=bool)
+        for shelf, keys in keys_of.items():
+            found |= shelf.store.read(keys, out)
+        return found
+
+    def can_keep(self, views, cuts):
+        """Whether rows of so many views can be kept; one warning if they cannot."""
+        if self._cache.homeless:
+            self.give_up("this user has no home folder; SKTRANSFER_CACHE may name another")
+        if self._cache.folder is None or self._gave_up:
+            return False
+        kept = self.kept_cuts(cuts)
+        nbytes = sum(self.shelf(cut, view.number).row_nbytes for view in views for cut in kept)
+        room = self._cache.make_room(nbytes, self._since)
+        if not room:
+            limit = f"SKTRANSFER_CACHE_SIZE = {self._cache.max_bytes:.3g} bytes"
+            self.give_up(f"{nbytes:.3g} bytes more exceed its limit, {limit}")
+        return room
+
+    def give_up(self, reason):
+        """Keep nothing any more, and say so once."""
+        if not self._gave_up:
+            warn(f"features are right but not kept in the cache: {reason}", CacheWarning)
+        self._gave_up = True
+
+    @property
+    def gave_up(self):
+        """Whether nothing is kept any more."""
+        return self._gave_up

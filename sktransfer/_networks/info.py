@@ -1,0 +1,166 @@
+"""What is known of a network without building it: `NetworkInfo`, `LayerInfo` and `Cut`."""
+
+import difflib
+from dataclasses import asdict, dataclass
+
+from sktransfer._exceptions import BackboneError, warn
+
+FORMAT = 6  # of what the cache keeps: raised when a key, a row or an info changes its meaning
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place in a network where rows are taken.
+
+    Attributes
+    ----------
+    position : int
+        Of the layer whose output is taken.
+    pooling : {"avg", "max"} or None
+        The mean or the maximum over all positions of an image, or neither.
+    """
+
+    position: int
+    pooling: str | None = None
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer of a network.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int or None
+        Of its output, without the batch; None where that is not one tensor.
+    has_kernel : bool
+    n_parameters, n_trainable : int
+        Number of its parameters, and of those that are trained when the layer is.
+    macs : int
+        Number of multiplications for one image.
+    inputs : tuple of int
+        Positions of the layers that it takes from.
+    """
+
+    name: str
+    shape: tuple | None
+    has_kernel: bool
+    n_parameters: int
+    n_trainable: int
+    macs: int
+    inputs: tuple
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """A network, described.
+
+    Attributes
+    ----------
+    fingerprint : str
+        A hash of architecture and weights.
+    input_size : (int, int)
+        Height and width in pixels.
+    layers : tuple of LayerInfo
+    output : int
+        Position of the last layer.
+    below_top : int or None
+        Position of the layer below a top that makes class scores, if there is one.
+    """
+
+    fingerprint: str
+    input_size: tuple
+    layers: tuple
+    output: int
+    below_top: int | None
+
+    @classmethod
+    def from_plain(cls, plain):
+        """From what JSON makes of `to_plain`."""
+        layers = (
+            LayerInfo(
+                **{**layer, "shape": _tuple(layer["shape"]), "inputs": tuple(layer["inputs"])}
+            )
+            for layer in plain["layers"]
+        )
+        return cls(
+            **{**plain, "input_size": tuple(plain["input_size"]), "layers": tuple(layers)}
+        )
+
+    def to_plain(self):
+        return asdict(self)
+
+    def cut_at(self, layer, pooling=None):
+        """The cut that a layer's name means; None is the last layer."""
+        return Cut(self.output if layer is None else self._position_of(layer), pooling)
+
+    def row_shape(self, cut):
+        shape = self.layers[cut.position].shape
+        return shape if cut.pooling is None else shape[-1:]
+
+    def cut_below(self, position):
+        """The nearest cut below a layer whose rows are all that the rest depends on."""
+        for below in range(position - 1, -1, -1):
+            passed_by = any(
+                (source < below < i) or (i <= below < source)  # the latter of a shared layer
+                for i, layer in enumerate(self.layers)
+                for source in layer.inputs
+            )
+            if self.layers[below].shape is not None and not passed_by:
+                return Cut(below)
+        return Cut(0)
+
+    def kernel_positions(self):
+        """Positions of the layers that have a kernel."""
+        return [i for i, layer in enumerate(self.layers) if layer.has_kernel]
+
+    def share_of_work(self, some):
+        """The share of all multiplications that some of the layers have."""
+        total = sum(layer.macs for layer in self.layers)
+        return sum(layer.macs for layer in some) / total if total else float("nan")
+
+    def warn_of_top(self, remedy):
+        """Say that features would be class scores, and where to cut instead.
+
+        Parameters
+        ----------
+        remedy : str
+            With ``{below}`` for the name of the layer below the top.
+        """
+        if self.below_top is None:
+            return
+        top, below = self.layers[self.output], self.layers[self.below_top]
+        warn(
+            f"the network's top is still on: its last layer, {top.name!r}, makes scores of "
+            f"the classes it knows; {remedy.format(below=repr(below.name))}"
+        )
+
+    def _position_of(self, name):
+        names = [layer.name for layer in self.layers]
+        if name not in names:
+            raise BackboneError(f"no layer {name!r}; {nearest(name, names)}")
+        position = names.index(name)
+        if self.layers[position].shape is None:
+            raise BackboneError(
+                f"layer {name!r} has several outputs, or is used several times; the nearest "
+                f"that has one: {self._nearest_cut(position)!r}"
+            )
+        return position
+
+    def _nearest_cut(self, position):
+        """The name of the layer nearest to a position, rather below, that can be cut at."""
+        cuts = [i for i, layer in enumerate(self.layers) if layer.shape is not None]
+        return self.layers[min(cuts, key=lambda i: abs(i - position))].name
+
+
+def nearest(name, names):
+    """The names most like a given one, as the second half of an error message."""
+    as_written = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), as_written, n=3, cutoff=0.5)
+    if close:
+        return "nearest: " + ", ".join(repr(as_written[c]) for c in close)
+    return "there are: " + ", ".join(repr(n) for n in names)
+
+
+def _tuple(shape):
+    return None if shape is None else tuple(shape)

@@ -1,0 +1,97 @@
+"""A head without hidden layers: logistic regression on rows, solved to its optimum.
+
+Training such a head is a convex problem, for which scikit-learn has a solver: better than
+epochs of mini-batches, and much quicker.
+"""
+
+import numpy as np
+from sklearn import get_config
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # of `head_C`, when it is chosen …
+FOLDS = 5  # … by so many folds …
+LONE_STRENGTH = 1e-1  # … which a class of a single image does not allow
+
+
+def views_within_memory(views, n_images, n_features):
+    """As many of the views as fit into scikit-learn's ``working_memory`` as float32."""
+    limit = get_config()["working_memory"] * 2**20
+    return views[: int(limit // (4 * n_images * n_features))]
+
+
+class LinearHead:
+    """Logistic regression on standardised rows.
+
+    What is standardised is a channel: its features are centred one by one, and divided by the
+    root of their mean variance over all positions, since a feature that varies little where
+    its channel varies much elsewhere is no less of that channel.
+
+    Parameters
+    ----------
+    rows : float32 ndarray of shape (n_views, n_images, n_features)
+        Standardised in place. The first view is the unaltered one.
+    n_channels : int
+        Channels come last: features i and i + n_channels are of the same one.
+    y : ndarray of shape (n_images,)
+        As `target` encodes it.
+    weights : ndarray of shape (n_images,)
+        Weights of images, which all views of one share.
+    target : Classes
+    """
+
+    def __init__(self, rows, n_channels, y, weights, target):
+        self._rows, self._y, self._weights, self._target = rows, y, weights, target
+        moments = StandardScaler()
+        for view in rows:
+            moments.partial_fit(view, sample_weight=weights)
+        self._centre = moments.mean_
+        by_position = moments.var_.reshape(-1, n_channels)
+        scales = np.sqrt(by_position.mean(axis=0))
+        scales[scales == 0] = 1
+        self._scale = np.tile(scales, len(by_position))
+        rows -= self._centre.astype(np.float32)
+        rows /= self._scale.astype(np.float32)
+
+    def choose_strength(self, seed):
+        """The strongest penalty that does as well as the best on held-out, unaltered images.
+
+        As well is a mean loss at most two standard errors of the difference above, after
+        L. Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3, who
+        take one: the penalty of the least loss is weaker than that of the best accuracy.
+        """
+        folds = self._target.folds(self._y, FOLDS, seed)
+        if not folds:
+            return LONE_STRENGTH
+        rows = _in_fewest_coordinates(self._rows[0])
+        losses = np.empty((len(STRENGTHS), len(rows)))
+        # In steps so small, threads of BLAS wait for one another: seven times as long.
+        with threadpool_limits(1, user_api="blas"):
+            for train, test in folds:
+                model = self._target.linear_model(warm_start=True)
+                for i, C in enumerate(STRENGTHS):
+                    model.set_params(C=C)
+                    model.fit(rows[train], self._y[train], sample_weight=self._weights[train])
+                    outputs = model.decision_function(rows[test]).reshape(len(test), -1)
+                    losses[i, test] = self._target.losses(outputs, self._y[test])
+        excess = (losses - losses[np.argmin(losses @ self._weights)]) * self._weights
+        good = excess.mean(axis=1) <= 2 * excess.std(axis=1) / np.sqrt(len(rows))
+        return STRENGTHS[good.argmax()]
+
+    def solve(self, C):
+        """The kernel (n_features, n_outputs) and bias (n_outputs,) of the network's head."""
+        n_views, _, n_features = self._rows.shape
+        model = self._target.linear_model(C=C).fit(
+            self._rows.reshape(-1, n_features),
+            np.tile(self._y, n_views),
+            sample_weight=np.tile(self._weights / np.float32(n_views), n_views),
+        )
+        kernel = model.coef_ / self._scale
+        bias = model.intercept_ - kernel @ self._centre
+        return [kernel.T.astype(np.float32), bias.astype(np.float32)]
+
+
+def _in_fewest_coordinates(rows):
+    """Rows in a basis of the space they span: a penalised regression sees no difference."""
+    n_images, n_features = rows.shape
+    return np.linalg.qr(rows.T, mode="r").T if n_images < n_features else rows
