@@ -36,3 +36,8 @@ __all__ = [
     "VersionWarning",
     "clear_cache",
 ]
+
+# Stored models name classes by where users find them, so that files may move.
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name

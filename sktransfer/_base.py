@@ -4,6 +4,7 @@ import inspect
 import numbers
 import os
 import textwrap
+from dataclasses import asdict
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -207,7 +208,7 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         if is_keras_model(state["backbone"]):
             from sktransfer._networks.build import pack
 
-            state["backbone"] = pack(state["backbone"])
+            state["backbone"] = asdict(pack(state["backbone"]))
         return state
 
     def __reduce__(self):
@@ -230,10 +231,10 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         """Take a state. Parameters that an earlier version did not have get their defaults."""
         parameters = inspect.signature(type(self)).parameters.values()
         state = {p.name: p.default for p in parameters} | state
-        if isinstance(state["backbone"], PackedNetwork):
+        if isinstance(state["backbone"], dict):
             from sktransfer._networks.build import unpack
 
-            state["backbone"] = unpack(state["backbone"])
+            state["backbone"] = unpack(PackedNetwork(**state["backbone"]))
         super().__setstate__(state)
 
     def __sklearn_tags__(self):

@@ -48,6 +48,11 @@ DIGITS = {"backbone": "tiny", "image_shape": (8, 8), "input_range": (0, 16)}
 HELD_OUT = 0.25  # of a folder's images, to compare on …
 TRAINED_ON = 100  # … and so many of the digits to train on
 TOGETHER = 128  # images that are classified before their labels are printed
+TRUSTED = [  # classes in a .skops file, besides those that skops itself trusts
+    "sktransfer.FineTunedConvNetClassifier",
+    "sktransfer.ImageAugmentation",
+    "sktransfer.PretrainedFeatureTransformer",
+]
 
 
 def run(arguments):
@@ -99,7 +104,8 @@ def _parser():
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="save the fitted model here (with --fine-tune: fine-tuned.joblib unless told)",
+        help="save the fitted model here, as .joblib or .skops (default with --fine-tune: "
+        "fine-tuned.joblib)",
     )
     parser.add_argument(
         "--clear-cache", action="store_true", help="first forget all features computed so far"
@@ -111,9 +117,10 @@ def _predict_parser():
     parser = argparse.ArgumentParser(
         "python -m sktransfer predict",
         description="Print the label of each image, and how probable the model holds it.",
-        epilog="Loading a model runs what is in it: load none that you do not trust.",
+        epilog="Loading a .joblib file runs the code in it: load none that you do not trust. "
+        "Loading a .skops file runs none.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a file that was saved by --output")
+    parser.add_argument("model", metavar="MODEL", help="a file that --output saved")
     parser.add_argument("files", metavar="FILES", nargs="+", help="images")
     parser.add_argument(
         "--format",
@@ -157,7 +164,30 @@ def _learn(options):
 def _save(model, path):
     """Save a model that will go about its work silently."""
     verbose = [name for name in model.get_params() if name.split("__")[-1] == "verbose"]
-    joblib.dump(model.set_params(**dict.fromkeys(verbose, 0)), path)
+    model.set_params(**dict.fromkeys(verbose, 0))
+    if _is_skops(path):
+        _skops().dump(model, path)
+    else:
+        joblib.dump(model, path)
+
+
+def _load(path):
+    return _skops().load(path, trusted=TRUSTED) if _is_skops(path) else joblib.load(path)
+
+
+def _is_skops(path):
+    return os.path.splitext(path)[1] == ".skops"
+
+
+def _skops():
+    try:
+        import skops.io
+    except ImportError as error:
+        raise ValueError(
+            "files that end in .skops need skops: pip install 'sktransfer[skops]'; a file that "
+            "ends in .joblib needs nothing more"
+        ) from error
+    return skops.io
 
 
 def _fine_tune(options):
@@ -208,7 +238,7 @@ def _predict(options):
     if not os.path.isfile(options.model):
         raise ValueError(f"no file {options.model!r}")
     try:
-        model = joblib.load(options.model)
+        model = _load(options.model)
     except Exception as error:  # a file can hold anything
         reason = str(error) or type(error).__name__  # an empty file's has no text
         raise ValueError(f"{options.model!r} cannot be loaded: {reason}") from error

@@ -252,18 +252,20 @@ class PretrainedFeatureTransformer(
     def _fit(self, X):
         check_images(self, X, reset=True)
         source = self._source()
+        reader = self._reader(source)  # or an error, before weights are downloaded
         info = self._info(source)
         if self.layer is None:
             info.warn_of_top("features are better taken below: layer={below}")
-        self._feature_extractor(source, info)  # or an error
+        self._feature_extractor(source, info, reader)  # or an error
         shapes = [info.row_shape(cut) for cut in self._cuts(info)]
         several = isinstance(self.layer, list)
         self.feature_shape_ = (sum(map(math.prod, shapes)),) if several else shapes[0]
 
     def _transform(self, X, task=None):
         sources, source = check_images(self, X, reset=False), self._source()
+        reader = self._reader(source)
         info = self._info(source)
-        extractor = self._feature_extractor(source, info)
+        extractor = self._feature_extractor(source, info, reader)
         images = extractor.identify(sources)
         if self.on_error == "raise":
             images.raise_if_bad()
@@ -278,8 +280,7 @@ class PretrainedFeatureTransformer(
         parts = [part.reshape(len(items), -1) for part in rows]
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def _feature_extractor(self, source, info):
-        reader = self._reader(source)
+    def _feature_extractor(self, source, info, reader):
         return self._extractor(source, info, self._cuts(info), reader, self.precision)
 
     def _cuts(self, info):

@@ -26,8 +26,7 @@ def run(tests):
 
 @pytest.mark.parametrize("public", OBJECTS, ids=lambda public: public.__name__)
 def test_examples_in_docstrings(public):
-    module = inspect.getmodule(public)
-    run(doctest.DocTestFinder().find(public, public.__name__, module, globs={}))
+    run(doctest.DocTestFinder().find(public, public.__name__, module=False, globs={}))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -51,7 +50,7 @@ def test_documents_link_to_files_that_exist():
 def test_each_table_of_networks_names_all_of_them():
     import re
 
-    from sktransfer._networks.source import FAMILIES
+    from sktransfer._networks.catalogue import FAMILIES
 
     tables = (ROOT / "docs" / "backbones.md").read_text().split("\n## ")[1:]
     for table in tables:
@@ -70,7 +69,6 @@ def test_every_fitted_attribute_is_documented_and_every_documented_one_exists(ki
     estimator = kind("tiny", image_shape=(8, 8)).fit(frame, [0, 1] * 3)
     names = {*vars(estimator), *vars(kind)}
     fitted = {name for name in names if name.endswith("_") and not name.startswith("_")}
-    section = re.split("Raises\n|References\n", inspect.getdoc(kind).split("Attributes\n")[1])[
-        0
-    ]
+    attributes = inspect.getdoc(kind).split("Attributes\n")[1]
+    section = re.split("Raises\n|See Also\n|References\n", attributes)[0]
     assert set(re.findall(r"^(\w+_) :", section, re.MULTILINE)) == fitted

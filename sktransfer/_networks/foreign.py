@@ -3,7 +3,6 @@
 import json
 
 from sktransfer._exceptions import InvalidStateError
-from sktransfer._networks.packed import PackedNetwork
 
 # Keras' classes that run code, or read files, that their configuration names.
 RUNNING = {
@@ -48,21 +47,19 @@ def refuse_foreign(state):
     Parameters
     ----------
     state : dict
-        Its packed networks may be among the values.
+        As an estimator's ``__getstate__`` returns it.
 
     Raises
     ------
     InvalidStateError
         They do.
     """
-    fitted, backbone = state.get("_fitted", {}), state.get("backbone")
-    configs = [state.get("optimizer")]
+    networks = (state.get("_fitted"), state.get("backbone"))
     try:
-        configs += [json.loads(fitted["config"])] if fitted else []
-        configs += [json.loads(backbone.config)] if isinstance(backbone, PackedNetwork) else []
-    except (LookupError, TypeError, ValueError) as error:
+        configs = [json.loads(n["config"]) for n in networks if isinstance(n, dict)]
+        found = foreign_code([*configs, state.get("optimizer")])
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise InvalidStateError(f"the stored network cannot be read: {error!r}") from error
-    found = foreign_code(configs)
     if found is not None:
         raise InvalidStateError(
             f"the stored model is not safe to load: {found}. If you trust who made it, ask "

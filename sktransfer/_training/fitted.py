@@ -119,16 +119,19 @@ def from_state(state):
     Raises
     ------
     InvalidStateError
-        The state is of another format, or an array is not what was stored.
+        The state is of another format, incomplete, or an array is not what was stored.
     """
-    check_format(state)
+    try:
+        _check_format(state)
+        _check_arrays(state)
+        _warn_of_other_versions(state["versions"])
+        return _read(state)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise InvalidStateError(f"the stored model cannot be read: {error!r}") from error
+
+
+def _read(state):
     arrays = state["arrays"]
-    if arrays.keys() != state["sha256"].keys():
-        raise InvalidStateError("arrays of the stored model are missing")
-    for name, array in arrays.items():
-        if _sha256(array) != state["sha256"][name]:
-            raise InvalidStateError(f"the array {name!r} of the stored model was changed")
-    _warn_of_other_versions(state["versions"])
     trained = {name.split("/")[1] for name in arrays if name.startswith("base/")}
     base = {int(layer): _in_order(arrays, f"base/{layer}/") for layer in trained}
     return FittedNetwork(
@@ -142,7 +145,16 @@ def from_state(state):
     )
 
 
-def check_format(state):
+def _check_arrays(state):
+    arrays, stored = state["arrays"], state["sha256"]
+    if arrays.keys() != stored.keys():
+        raise InvalidStateError("arrays of the stored model are missing")
+    for name, array in arrays.items():
+        if _sha256(array) != stored[name]:
+            raise InvalidStateError(f"the array {name!r} of the stored model was changed")
+
+
+def _check_format(state):
     """Refuse what a later version has stored."""
     stored = state.get("format")
     if stored != FORMAT:

@@ -7,11 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
 import pytest
+import skops.io
 from conftest import without_root
 from PIL import Image
 from test_progress import TERMINAL, seen_on, without_controls
@@ -21,8 +24,24 @@ from sktransfer.__main__ import main
 
 
 def run(*arguments, started_as=list):
+    """In a process of its own."""
     command = started_as([sys.executable, "-m", "sktransfer", *map(str, arguments)])
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def run_here(capfd):
+    """The same in this process: exit code, standard output and standard error."""
+
+    def run_here(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit_:  # as argparse does
+            code = exit_.code
+        out, err = capfd.readouterr()
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return run_here
 
 
 @pytest.fixture
@@ -43,25 +62,28 @@ def test_without_a_folder_it_compares_features_with_pixels():
     assert float(lines["transferred features"]) > float(lines["raw pixels"])
 
 
-def test_a_folder_is_cross_validated_and_its_pipeline_saved(folder, tmp_path):
-    output = tmp_path / "digits.joblib"
+@pytest.mark.parametrize("suffix", ["joblib", "skops"])
+def test_a_folder_is_cross_validated_and_its_pipeline_saved(
+    suffix, folder, run_here, tmp_path
+):
+    output = tmp_path / f"digits.{suffix}"
     (folder / "six" / ".DS_Store").write_bytes(b"what file managers leave")
     (folder / "seven" / "Thumbs.db").write_bytes(b"what file managers leave")
     shutil.copytree(folder / "six", folder / ".ipynb_checkpoints")
-    result = run(folder, "--backbone", "tiny", "--output", output, "--clear-cache")
+    result = run_here(folder, "--backbone", "tiny", "--output", output, "--clear-cache")
     assert result.returncode == 0, result.stderr
     assert "20 seven, 20 six" in result.stdout
     assert "accuracy over 5 folds: " in result.stdout
     assert "true \\ predicted" in result.stdout
-    pipeline = joblib.load(output)
     paths = [str(path) for path in sorted(folder.glob("s*/*.png"))]
-    labels = [path.split(os.sep)[-2] for path in paths]
-    assert pipeline.score(paths, labels) > 0.9
+    predicted = run_here("predict", output, *paths, "--format", "csv")
+    rows = list(csv.DictReader(predicted.stdout.splitlines()))
+    assert np.mean([row["label"] == row["file"].split(os.sep)[-2] for row in rows]) > 0.9
 
 
-def test_fine_tuning_is_compared_and_saved_with_its_curves(folder, tmp_path):
+def test_fine_tuning_is_compared_and_saved_with_its_curves(folder, run_here, tmp_path):
     output = tmp_path / "tuned.joblib"
-    result = run(folder, "--backbone", "tiny", "--fine-tune", "--output", output)
+    result = run_here(folder, "--backbone", "tiny", "--fine-tune", "--output", output)
     assert result.returncode == 0, result.stderr
     assert "10 held-out images, after training on 30:" in result.stdout
     for name in ("frozen features", "fine-tuned"):
@@ -91,17 +113,16 @@ def stored(tmp_path_factory, digits):
     return path
 
 
-def test_labels_and_confidences_as_text_csv_and_json_lines(stored, folder, capfd):
+def test_labels_and_confidences_as_text_csv_and_json_lines(stored, folder, run_here):
     files = [str(path) for path in sorted(folder.glob("*/*.png"))]
     expected = joblib.load(stored).predict_proba(files)
     labels = np.array(["seven", "six"])[expected.argmax(axis=1)]
     assert np.mean([label in file for label, file in zip(labels, files, strict=True)]) > 0.9
 
     def predicted(form):
-        assert main(["predict", str(stored), *files, "--format", form]) == 0
-        out, err = capfd.readouterr()
-        assert err == ""
-        return out
+        result = run_here("predict", stored, *files, "--format", form)
+        assert (result.returncode, result.stderr) == (0, "")
+        return result.stdout
 
     table = [re.split("  +", line) for line in predicted("text").splitlines()]
     rows = list(csv.DictReader(predicted("csv").splitlines()))
@@ -121,11 +142,13 @@ def test_labels_and_confidences_as_text_csv_and_json_lines(stored, folder, capfd
         )
 
 
-def test_files_that_are_no_images_are_named_and_the_others_classified(stored, folder):
+def test_files_that_are_no_images_are_named_and_the_others_classified(
+    stored, folder, run_here
+):
     good = str(next(folder.glob("six/*.png")))
     truncated = folder / "truncated.png"
     truncated.write_bytes(Path(good).read_bytes()[:-30])
-    result = run("predict", stored, folder, truncated, good, "missing.png")
+    result = run_here("predict", stored, folder, truncated, good, "missing.png")
     assert result.returncode == 1
     assert result.stdout == f"six    {result.stdout[7:12]}  {good}\n"
     errors = [n for n in result.stderr.splitlines() if n.startswith("sktransfer: ")]
@@ -138,19 +161,22 @@ def test_files_that_are_no_images_are_named_and_the_others_classified(stored, fo
     assert "Traceback" not in result.stderr
 
 
-def test_labels_and_files_are_written_as_any_stream_can(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+def test_labels_and_files_are_written_as_any_stream_can(folder, tmp_path, capfd):
     output = tmp_path / "model.joblib"
     (folder / "six").rename(folder / "sechs ☆")
-    result = run(folder, "--backbone", "tiny", "--output", output)
-    assert result.returncode == 0, result.stderr
-    assert output.exists()
-    assert "sechs \\u2606" in result.stdout
-    files = sorted(folder.glob("*/*.png"))
-    for form in ("text", "csv"):
-        result = run("predict", output, *files, "--format", form)
-        assert result.returncode == 0, result.stderr
-        assert "sechs \\u2606/" in result.stdout
+    jobs = [
+        ([folder, "--backbone", "tiny", "--output", output], "sechs \\u2606"),
+        *(
+            (["predict", output, *sorted(folder.glob("*/*.png")), "--format", form], "u2606/")
+            for form in ("text", "csv")
+        ),
+    ]
+    with open(tmp_path / "printed", "w+", encoding="ascii") as file, redirect_stdout(file):
+        for arguments, written in jobs:
+            file.seek(0)
+            assert main([str(argument) for argument in arguments]) == 0
+            file.seek(0)
+            assert written in file.read()
 
 
 @pytest.fixture
@@ -188,6 +214,7 @@ def test_a_reader_that_leaves_early_is_no_error(predicting):
             1,
             "holds a list, which has no predict_pr",
         ),
+        (["predict", "{folder}/foreign.skops", "x.png"], 1, "Untrusted types"),
         (["{folder}", "--backbone", "vgg61"], 1, "nearest: "),
         (["{folder}/six", "--backbone", "tiny"], 1, "two or more sub-folders"),
         (["{folder}", "--backbone-params", "alpha"], 2, "invalid"),
@@ -195,12 +222,13 @@ def test_a_reader_that_leaves_early_is_no_error(predicting):
         (["{folder}", "--output", "{folder}"], 2, "is a folder: name a file in it"),
     ],
 )
-def test_mistakes_get_a_short_message(folder, arguments, code, message):
+def test_mistakes_get_a_short_message(folder, run_here, arguments, code, message):
     (folder / "page.html").write_text("<html>")
     (folder / "nothing").write_bytes(b"")
     joblib.dump([1, 2], folder / "list.joblib")
+    skops.io.dump(SimpleNamespace(foreign=1), folder / "foreign.skops")
     (folder / "empty").mkdir()
-    result = run(*(argument.format(folder=folder) for argument in arguments))
+    result = run_here(*(argument.format(folder=folder) for argument in arguments))
     assert result.returncode == code
     assert message in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
@@ -215,7 +243,7 @@ def test_bad_images_are_listed(job, folder, tmp_path):
     locked.chmod(0)
     output = tmp_path / "model.joblib"
     arguments = [folder, "--backbone", "tiny", "--output", output, *job]
-    result = run(*arguments, started_as=without_root)
+    result = run(*arguments, started_as=without_root)  # a process: of another user
     assert result.returncode == 1
     assert "sktransfer: 3 rows of X cannot be used" in result.stderr
     for problem in (f"{page} is an HTML", f"{empty} is empty", f"{locked} may not be read"):
