@@ -13,9 +13,9 @@ import warnings
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from sktransfer import FineTunedConvNetClassifier
-from sktransfer._networks.facts import load_network
-from sktransfer._networks.source import FAMILIES, BackboneSpec
-from sktransfer._training.unfreezing import cut_below
+from sktransfer._features.extractor import load_network
+from sktransfer._networks.catalogue import FAMILIES
+from sktransfer._networks.source import source_of
 
 HEAD = """\
 # Networks by name
@@ -23,11 +23,11 @@ HEAD = """\
 All networks of `keras.applications` without their tops, at their native sizes, and the
 embedded `"tiny"`. Written by `python -m benchmarks.backbones`.
 
-Keras downloads ImageNet weights once into `~/.keras/models`, or into the folder `models` of
-the one that the environment variable `KERAS_HOME` names. On a machine without a network, put
-copies of the files there. A file given as `weights` is read, as by Keras, into the network
-that `weights=None` builds. For the ImageNet weights of EfficientNet B0 to B7 that is another
-one: `weights="imagenet"` has one more layer.
+Keras downloads ImageNet weights once. They go into `~/.keras/models`, or into the folder
+`models` of the folder that the environment variable `KERAS_HOME` names. On a machine without
+Internet access, put copies of the files there. A file given as `weights` is loaded into the
+network that `weights=None` builds. The ImageNet weights of EfficientNet B0 to B7 do not fit that
+network: with `weights="imagenet"` it has one more layer.
 
 ## Features
 
@@ -42,10 +42,11 @@ one: `weights="imagenet"` has one more layer.
 FINE_TUNING = """
 ## Fine-tuning
 
-Training is cut at the nearest layer below the first trained one whose output is all that the
-rest depends on; so many layers are such *cuts*. For `unfreeze=1` and `unfreeze=3`: the first
-layer that is trained and the parameters that are, in millions, without the head; the cut, and
-the share of the multiplications that lies below it, done once for each view of an image.
+A *cut* is a layer whose output is all that the rest of the network depends on. Training is cut
+at the nearest one below the first trained layer. The table gives the number of cuts. For
+`unfreeze=1` and `unfreeze=3` it gives the first layer that is trained, the number of trained
+parameters in millions (without the head), the cut, and the share of multiplications below it.
+These are done once for each view of an image.
 
 | name | cuts | `unfreeze=1` trains from | cut at | `unfreeze=3` trains from | cut at |
 |---|--:|---|---|---|---|
@@ -55,21 +56,20 @@ the share of the multiplications that lies below it, done once for each view of 
 def describe(name):
     """The two rows of a network."""
     estimator = FineTunedConvNetClassifier(name, weights=None, unfreeze=(1, 3), cache_dir=None)
-    facts = load_network(BackboneSpec.of(estimator)).facts
+    info = load_network(source_of(name, weights=None)).info
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cuts that leave little: the page tells
         summary = estimator.summary()
-    layers = facts["layers"]
-    shape = layers[facts["output"]]["shape"]
+    layers, shape = info.layers, info.row_shape(info.cut_at(None))
     features = [
         FAMILIES[name].native_size,
         f"{math.prod(shape):,}",
         f"{shape[-1]:,}",
-        f"{sum(layer['parameters'] for layer in layers) / 1e6:.1f}",
-        f"{sum(layer['macs'] for layer in layers) / 1e9:.3g}",
+        f"{sum(layer.n_parameters for layer in layers) / 1e6:.1f}",
+        f"{sum(layer.macs for layer in layers) / 1e9:.3g}",
         len(layers),
     ]
-    depths = [sum(cut_below(i + 1, facts) == i for i in range(len(layers)))]
+    depths = [sum(info.cut_below(i + 1).position == i for i in range(len(layers)))]
     for stage in (1, 2):
         first = next(
             layer.name for layer in summary.layers if layer.stages[stage] == "trained"

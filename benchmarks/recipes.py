@@ -22,7 +22,6 @@ from functools import partial
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
@@ -33,10 +32,14 @@ from sktransfer import (
     ImageAugmentation,
     PretrainedFeatureTransformer,
 )
-from sktransfer._features.extractor import Extractor
+from sktransfer._features.extractor import Extractor, find_info
+from sktransfer._features.reading import ImageReader
+from sktransfer._features.store import FeatureCache
 from sktransfer._images.inputs import check_images
-from sktransfer._networks.source import BackboneSpec
-from sktransfer._training.heads import LinearHead
+from sktransfer._networks.preprocessing import Preprocessing
+from sktransfer._networks.source import source_of
+from sktransfer._training.solving import LinearHead
+from sktransfer._training.targets import Classes
 
 PROBLEMS = {
     "digits": (TINY, StratifiedShuffleSplit(20, train_size=50, random_state=1)),
@@ -174,36 +177,38 @@ class HeadOnLayers(ClassifierMixin, BaseEstimator):
         self.n_views = n_views
 
     def fit(self, X, y):
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        target, codes = Classes.learnt(y, None)
+        self.classes_ = target.classes
         views = [self._rows(X, view) for view in range(self.n_views + 1)]
         variances = [part.var(axis=0).mean(axis=0) for part in views[0]]
         self.scales_ = [np.sqrt(v) + (v == 0) for v in variances]  # of each channel
         rows = np.stack([self._side_by_side(parts) for parts in views])
-        head = LinearHead(rows, 1, codes, np.ones(len(codes), dtype=np.float32))
+        head = LinearHead(rows, 1, codes, np.ones(len(codes), dtype=np.float32), target)
         self.kernel_, self.bias_ = head.solve(head.choose_strength(0))
         return self
 
     def predict_proba(self, X):
-        logits = self._side_by_side(self._rows(X, 0)) @ self.kernel_ + self.bias_
-        if logits.shape[1] == 1:
-            logits = np.hstack([np.zeros_like(logits), logits])
-        return softmax(logits, axis=1)
+        outputs = self._side_by_side(self._rows(X, 0)) @ self.kernel_ + self.bias_
+        return Classes(self.classes_).probabilities(outputs)
 
     def _rows(self, X, view):
         """The rows of one view at each layer, of shape (n, positions, channels)."""
         transformer = PretrainedFeatureTransformer(**self.network)
         names = LAYERS[self.network["backbone"]][-self.depth :]
-        cuts = [(name, self.pooling) for name in names]
-        extractor = Extractor(
-            BackboneSpec.of(transformer),
-            cuts,
-            augmentation=ImageAugmentation(),
-            cache_dir="default",
-        )
+        network = transformer.get_params()
+        size, params = network["input_size"], network["backbone_params"]
+        source = source_of(network["backbone"], params=params, size=size)
+        bounds = tuple(transformer.input_range)
+        reader = ImageReader(bounds, None, Preprocessing(source.own_preprocessing()))
+        cache = FeatureCache("default")
+        info = find_info(source, cache)
+        cuts = [info.cut_at(name, self.pooling) for name in names]
+        views = ImageAugmentation()
+        extractor = Extractor(source, info, cuts, reader, cache, augmentation=views)
         images = extractor.identify(check_images(transformer, X, reset=True))
-        extractor.keep(images, (view,), range(len(X)))
-        items = [(row, view) for row in range(len(X))]
-        parts = [extractor.rows(images, items, cut) for cut in cuts]
+        extractor.fill(images, (view,), range(len(X)))
+        items = [(position, view) for position in range(len(X))]
+        parts = extractor.rows(images, items, cuts)
         return [part.reshape(len(part), -1, part.shape[-1]) for part in parts]
 
     def _side_by_side(self, parts):
