@@ -26,8 +26,8 @@ embedded `"tiny"`. Written by `python -m benchmarks.backbones`.
 Keras downloads ImageNet weights once. They go into `~/.keras/models`, or into the folder
 `models` of the folder that the environment variable `KERAS_HOME` names. On a machine without
 Internet access, put copies of the files there. A file given as `weights` is loaded into the
-network that `weights=None` builds. The ImageNet weights of EfficientNet B0 to B7 do not fit that
-network: with `weights="imagenet"` it has one more layer.
+network that `weights=None` builds. The ImageNet weights of EfficientNet B0 to B7 do not fit
+that network: with `weights="imagenet"` it has one more layer.
 
 ## Features
 

@@ -26,12 +26,12 @@ from sktransfer._training.unfreezing import depths_of
 class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     """Classify images by a pretrained network whose top layers are trained along.
 
-    First a new head is trained on the frozen network, then, with a low learning rate, the head
-    and the top layers of the network, in one or several stages; a stage is kept only if
-    held-out images are clearly better off. A head without hidden layers is a logistic
-    regression, solved to its optimum by scikit-learn. The frozen part of the network runs once
-    for each view of an image, ever: its results are kept on disk as in
-    `PretrainedFeatureTransformer`, and shared by stages, folds, candidates and processes.
+    First a new head is trained on the frozen network. Then the head and the top layers of the
+    network are trained with a low learning rate, in one or several stages. A stage is kept
+    only if held-out images are clearly better with it. A head without hidden layers is a logistic
+    regression: scikit-learn solves it to its optimum. The frozen part of the network runs once
+    for each view of an image. Its results are kept on disk as in
+    `PretrainedFeatureTransformer`. Stages, folds, candidates and processes share them.
 
     Parameters
     ----------
@@ -56,136 +56,158 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     <max_image_pixels>
 
     conv_filters : tuple of int, default=()
-        Head: a 3 × 3 convolution with relu for each.
+        The head begins with a 3 × 3 convolution with relu for each of these numbers of
+        filters.
 
     pooling : {"auto", "avg", "max"} or None, default="auto"
-        Head: mean or maximum over all positions; None flattens. ``"auto"`` flattens where
-        that gives at most 2,048 features, and takes the mean else.
+        How the head turns positions into features.
+
+        - ``"avg"`` or ``"max"``: the mean or the maximum over all positions.
+        - None: all positions, flattened.
+        - ``"auto"``: flattened where that gives at most 2,048 features, else the mean.
 
     hidden_units : tuple of int, default=()
-        Head: a dense layer with relu and dropout for each.
+        The head has a dense layer with relu and dropout for each of these numbers of units.
 
     dropout : float, default=0.2
-        Head: fraction that is dropped after each hidden layer, or before the last layer if
-        there is none.
+        Fraction that is dropped after each hidden layer of the head, or before its last layer
+        if it has no hidden layer.
 
     head_C : float or None, default=None
         Inverse strength of the penalty on a head without hidden layers, as in
-        `LogisticRegression`, on features divided by the standard deviation of their channel
-        (the root of its mean variance over all positions). None chooses between 0.001 and 1
-        by cross-validation: the strongest penalty whose loss is within two standard errors of
-        the least.
+        `LogisticRegression`. Features are first divided by the standard deviation of their
+        channel (the root of its mean variance over all positions). None chooses between 0.001
+        and 1 by cross-validation: the strongest penalty whose loss is within two standard
+        errors of the least.
 
     unfreeze : int, float, str or tuple of them, default=3
-        How much of the network is trained after the head. 0: nothing. An int: the top layers
-        that have a kernel, so many. A name: from that layer up, or from the first layer of
-        that block (``"block5"``). A float: a fraction of the layers that have kernels, from
-        the top. ``"all"``. A tuple: several stages. ``1`` is one layer, ``1.0`` is all.
-        BatchNorm layers stay as they are, wherever they are.
+        How much of the network is trained after the head.
+
+        - 0: nothing.
+        - An int: this number of top layers that have a kernel.
+        - A float: this fraction of the layers that have a kernel, from the top. ``1`` is one
+          layer, ``1.0`` is all.
+        - A name: from that layer up, or from the first layer of that block (``"block5"``).
+        - ``"all"``: the whole network.
+        - A tuple of these: several stages.
+
+        BatchNorm layers are never trained.
 
     augmentation : ImageAugmentation, "default" or None, default="default"
-        How views of training images are drawn; ``"default"`` is ``ImageAugmentation()``.
-        Validation and prediction see unaltered images.
+        How views of training images are drawn.
+
+        - An `ImageAugmentation`: as it says.
+        - ``"default"``: as ``ImageAugmentation()`` says.
+        - None: training images stay unaltered.
+
+        Validation and prediction use unaltered images.
 
     augmentation_views : int or None, default=8
-        Number of views of each image, used in turn over all epochs. None draws a new one
-        every epoch and keeps none in the cache. A head without hidden layers is solved on
-        the unaltered images and all these views at once (if None, on `head_epochs` views),
-        or on as many as fit into scikit-learn's ``working_memory``
-        (`sklearn.set_config`; 1024 MiB unless told) as float32.
+        Number of views of each image, used in turn over all epochs. None draws a new view in
+        every epoch and keeps none in the cache. A head without hidden layers is solved on the
+        unaltered images and all these views at once (if None, on `head_epochs` views). If they
+        do not fit as float32 into scikit-learn's ``working_memory`` (`sklearn.set_config`,
+        1024 MiB by default), it is solved on fewer.
 
     head_epochs : int, default=20
-        Epochs of a head with hidden layers on the frozen network, at most; also of one
-        without, if not even the unaltered images fit into that memory.
+        Largest number of epochs of a head with hidden layers. A head without is trained in
+        epochs too if not even the unaltered images fit into ``working_memory``.
 
     fine_tune_epochs : int, default=10
-        Epochs of each stage of fine-tuning, at most.
+        Largest number of epochs of each stage of fine-tuning.
 
     head_learning_rate : float, default=1e-3
-        For a head that is trained in epochs: the highest rate. In each stage it rises over
-        the first fifth of the epochs and falls to zero like half a cosine over all of them.
-        A ``LearningRateScheduler`` among `keras_callbacks` overrules that.
+        Highest learning rate of a head that is trained in epochs. The rate rises over the
+        first fifth of the epochs and falls to zero like half a cosine over all of them. A
+        ``LearningRateScheduler`` in `keras_callbacks` replaces that.
 
     fine_tune_learning_rate : float, default=1e-5
-        For each stage of fine-tuning: the highest rate, in the same way.
+        Highest learning rate of each stage of fine-tuning. It rises and falls in the same way.
 
     optimizer : str, dict or keras.optimizers.Optimizer, default="adam"
-        A name, or Keras' serialization, or an instance, which is copied. Each stage begins
-        with a fresh one, and takes its learning rate from the stage. Averages of weights
-        (``use_ema``) become the weights at the end of a stage, and so count without
-        `early_stopping` only.
+        A name, what `keras.optimizers.serialize` returns, or an instance, which is copied.
+        Each stage begins with a new one and sets its learning rate. Averages of weights
+        (``use_ema``) become the weights at the end of a stage. They have an effect only with
+        ``early_stopping=False``.
 
     batch_size : int, default=32
-        Images in a step of training.
+        Number of images in a training step.
 
     validation_fraction : float, default=0.1
-        Share of the images, drawn by class and as many as there are classes at least, that
-        early stopping judges by. Where these would be fewer than 50, three folds judge by
-        all images instead.
+        Share of the images that is held out for early stopping, drawn by class. At least one
+        image a class is held out. If fewer than 50 images would be held out, three folds are
+        used instead, so that all images judge.
 
     early_stopping : bool, default=True
-        Stop a stage when the validation loss no longer improves, and take the weights of its
-        best epoch. They are kept only if their loss is less than that of the stages before by
-        more than one standard error of the difference; else the stage is rolled back. If
-        nothing is left but a head without hidden layers, it is solved again on all images.
-        Where folds judge, all epochs are run on each, and then, on all images, as many as are
-        best by the same rule on the images of all folds. False trains on all images, through
-        all epochs.
+        Whether to stop a stage when the validation loss no longer improves, and take the
+        weights of its best epoch.
+
+        - A stage is kept only if its loss is lower than that of the stages before by more than
+          one standard error of the difference. Else it is rolled back.
+        - If only a head without hidden layers is left, it is solved again on all images.
+        - With three folds, each fold runs all epochs. Then all images are trained on for the
+          number of epochs that is best over all folds, by the same rule.
+        - False trains on all images for all epochs.
 
     n_iter_no_change : int, default=5
-        Epochs without improvement before a stage is stopped.
+        A stage stops after this number of epochs without improvement.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of classes, in training and in validation.
+        Weights of classes, in training and in validation, as in `LogisticRegression`.
 
     <cache_dir>
 
     <n_jobs>
 
     random_state : int, RandomState instance or None, default=None
-        Draws the validation set, the head's first weights, the order of images and dropout;
-        not the views, which have a seed of their own.
+        Seed of the validation set, the first weights of the head, the order of images and
+        dropout. Views have a seed of their own, in `augmentation`.
 
     <verbose>
 
     keras_callbacks : list of keras.callbacks.Callback or None, default=None
-        Copied for each stage; their model is the trained upper part of the network. Weights
-        that they put back at the end of a stage count without `early_stopping` only, and
-        `best_epoch_` is the last one all the same.
+        Copied for each stage. Their model is the trained upper part of the network. Weights
+        that they set at the end of a stage have an effect only with ``early_stopping=False``;
+        `best_epoch_` is the last epoch then.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels.
+        The labels, sorted.
 
     history_ : dict of list
-        One entry an epoch: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
-        ``stage`` (0 is the head's, a single entry if it was solved) and ``kept`` (whether
-        something of that stage was; the others were rolled back). Where folds judge, means
-        over them.
+        One entry for each epoch: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
+        ``stage`` (0 is the head's, which has a single entry if it was solved) and ``kept``
+        (False for stages that were rolled back). With three folds, means over them.
 
     n_iter_ : int
-        Epochs run, over all stages.
+        Number of epochs, over all stages.
 
     best_epoch_ : int
-        The epoch, from 0 over all stages, whose weights are kept.
+        The epoch whose weights are kept, counted from 0 over all stages.
 
     head_C_ : float or None
-        The inverse strength that a head without hidden layers was solved with, or None if
-        the head was trained in mini-batches.
+        The inverse strength that a head without hidden layers was solved with. None if the
+        head was trained in epochs.
 
     head_views_ : tuple of int
-        The views that a head without hidden layers was solved on; 0 is the unaltered image.
-        Empty if the head was trained in mini-batches.
+        Numbers of the views that a head without hidden layers was solved on; 0 is the
+        unaltered image. Empty if the head was trained in epochs.
 
     model_ : keras.Model
-        The whole network, from preprocessed pixels to logits; a new one each time.
+        The whole network, from preprocessed pixels to logits. A new one each time.
 
     n_features_in_ : int
-        As in `PretrainedFeatureTransformer`.
+        Number of values in one row of X; 1 for paths and other single objects.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X; defined only when X has string column names.
+
+    See Also
+    --------
+    PretrainedFeatureTransformer : Features of the frozen network, for any classifier.
+    ImageAugmentation : How views of training images are drawn.
+    TrainingHistoryDisplay : Draws the training.
 
     References
     ----------

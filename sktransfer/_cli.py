@@ -184,8 +184,8 @@ def _skops():
         import skops.io
     except ImportError as error:
         raise ValueError(
-            "files that end in .skops need skops: pip install 'sktransfer[skops]'; a file that "
-            "ends in .joblib needs nothing more"
+            "files that end in .skops need skops: pip install 'sktransfer[skops]'; files that "
+            "end in .joblib need nothing more"
         ) from error
     return skops.io
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import joblib
 import sklearn
 
-MOST_LINES = 1000  # of a message
+MOST_LINES = 1000  # in an error message
 # Packages through which this one is called, and itself.
 INNER = tuple(
     os.path.join(os.path.dirname(m), "") for m in (__file__, sklearn.__file__, joblib.__file__)

@@ -279,7 +279,7 @@ class RowStore:
         for key in segment.keys if segment else ():
             if self._places.get(key, -1) >> PLACE_BITS == number:
                 del self._places[key]
-        # Last, lest an interrupt leave places of a segment that is no longer there.
+        # Last: an interrupt must not leave places of a segment that is gone.
         self._segments.pop(number, None)
         del self._numbers[name]
 

@@ -212,7 +212,7 @@ class PackedSource(_OwnSource):
     asked_size: tuple | None
 
     def identity(self):
-        """What determines the network; None if it names code, which may change beside it."""
+        """What determines the network; None if it names code, which may change."""
         if _names_code(self.packed.config):
             return None
         return _identity("file", self.asked_size, network=self.packed.sha256)
@@ -240,7 +240,7 @@ class FileSource(_OwnSource):
             raise BackboneError(f"no file {self.path!r}")
 
     def identity(self):
-        """What determines the network; None if it names code, which may change beside it."""
+        """What determines the network; None if it names code, which may change."""
         if _names_code(_config_in(self.path)):
             return None
         return _identity("file", self.asked_size, network=_sha256(self.path))

@@ -36,7 +36,7 @@ class Task:
         return cls(estimator, context, data)
 
     def begin(self, name, n_subtasks=0, rows=None):
-        """Begin a task that is part of this one, on the same rows unless told."""
+        """Begin a task that is part of this one, on the same images or on some."""
         context = self._context.subcontext(name, max_subtasks=n_subtasks)
         return Task(self._estimator, context, self._data, self._rows if rows is None else rows)
 
