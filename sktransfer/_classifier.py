@@ -28,9 +28,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
     First a new head is trained on the frozen network. Then the head and the top layers of the
     network are trained with a low learning rate, in one or several stages. A stage is kept
-    only if held-out images are clearly better with it. A head without hidden layers is a logistic
-    regression: scikit-learn solves it to its optimum. The frozen part of the network runs once
-    for each view of an image. Its results are kept on disk as in
+    only if held-out images are clearly better with it. A head without hidden layers is a
+    logistic regression: scikit-learn solves it to its optimum. The frozen part of the network
+    runs once for each view of an image. Its results are kept on disk as in
     `PretrainedFeatureTransformer`. Stages, folds, candidates and processes share them.
 
     Parameters

@@ -251,27 +251,22 @@ class PretrainedFeatureTransformer(
 
     def _fit(self, X):
         check_images(self, X, reset=True)
-        source = self._source()
-        reader = self._reader(source)  # or an error, before weights are downloaded
-        info = self._info(source)
+        extractor = self._feature_extractor()
         if self.layer is None:
-            info.warn_of_top("features are better taken below: layer={below}")
-        self._feature_extractor(source, info, reader)  # or an error
-        shapes = [info.row_shape(cut) for cut in self._cuts(info)]
+            extractor.info.warn_of_top("features are better taken below: layer={below}")
+        shapes = [extractor.shape(cut) for cut in extractor.cuts]
         several = isinstance(self.layer, list)
         self.feature_shape_ = (sum(map(math.prod, shapes)),) if several else shapes[0]
 
     def _transform(self, X, task=None):
-        sources, source = check_images(self, X, reset=False), self._source()
-        reader = self._reader(source)
-        info = self._info(source)
-        extractor = self._feature_extractor(source, info, reader)
+        sources = check_images(self, X, reset=False)
+        extractor = self._feature_extractor()
         images = extractor.identify(sources)
         if self.on_error == "raise":
             images.raise_if_bad()
         items = [(position, 0) for position in range(len(images))]
         watch = watch_extraction(self.verbose, task)
-        rows = extractor.rows(images, items, self._cuts(info), watch=watch)
+        rows = extractor.rows(images, items, extractor.cuts, watch=watch)
         if self.on_error == "raise":
             images.raise_if_bad()
         elif images.bad:
@@ -280,14 +275,15 @@ class PretrainedFeatureTransformer(
         parts = [part.reshape(len(items), -1) for part in rows]
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def _feature_extractor(self, source, info, reader):
-        return self._extractor(source, info, self._cuts(info), reader, self.precision)
-
-    def _cuts(self, info):
+    def _feature_extractor(self):
         layers = self.layer if isinstance(self.layer, list) else [self.layer]
         if not layers:
             raise BackboneError("layer is an empty list; None is the last layer")
-        return [info.cut_at(layer, self.pooling) for layer in layers]
+        source = self._source()
+        reader = self._reader(source)  # or an error, before weights are downloaded
+        info = self._info(source)
+        cuts = [info.cut_at(layer, self.pooling) for layer in layers]
+        return self._extractor(source, info, cuts, reader, self.precision)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -60,6 +60,12 @@ class Extractor:
     augmentation : ImageAugmentation or None
     engine, precision, n_jobs
         As in `PretrainedFeatureTransformer`.
+
+    Attributes
+    ----------
+    info : NetworkInfo
+    cuts : list of Cut
+        As they were asked for.
     """
 
     def __init__(
@@ -84,11 +90,11 @@ class Extractor:
         self._source, self._reader, self._cache = source, reader, cache
         self._augmentation, self._engine = augmentation, engine
         self._precision, self._n_jobs = precision, n_jobs
-        self._asked = cuts
+        self.cuts = cuts
         self._open_shelves(info, cuts)
 
     def _open_shelves(self, info, cuts):
-        self._info, self._cuts, self._engine_key = info, cuts, ENGINES[self._engine].key()
+        self.info, self._cuts, self._engine_key = info, cuts, ENGINES[self._engine].key()
         self._shelves = Shelves(
             self._cache,
             info,
@@ -101,7 +107,7 @@ class Extractor:
 
     def shape(self, cut):
         """The shape of a row at one cut."""
-        return self._shelves.shapes[self._asked.index(cut)]
+        return self._shelves.shapes[self.cuts.index(cut)]
 
     def identify(self, sources, name="X"):
         """Read each source once, for its digest; open those whose rows are not all there."""
@@ -140,7 +146,7 @@ class Extractor:
         rows : list of float32 ndarray of shape (len(items), *shape of a row), one for each cut
             NaN for what is no image.
         """
-        cuts = [self._asked.index(cut) for cut in cuts]
+        cuts = [self.cuts.index(cut) for cut in cuts]
         wanted, outs = self._look_up(images, items, cuts)
         if wanted and self._was_outdated():
             wanted, outs = self._look_up(images, items, cuts)
@@ -219,13 +225,11 @@ class Extractor:
     def _was_outdated(self):
         """Load the network; whether what was known of it was out of date, and no more is."""
         info = load_network(self._source).info
-        if info == self._info and ENGINES[self._engine].key() == self._engine_key:
+        if info == self.info and ENGINES[self._engine].key() == self._engine_key:
             return False
         _noted(self._source, self._cache)
-        names = (self._info.layers[cut.position].name for cut in self._asked)
         cuts = [
-            info.cut_at(name, cut.pooling)
-            for name, cut in zip(names, self._asked, strict=True)
+            info.cut_at(self.info.layers[cut.position].name, cut.pooling) for cut in self._cuts
         ]
         self._open_shelves(info, cuts)
         return True
@@ -248,7 +252,7 @@ class Extractor:
         write in the meantime is left out.
         """
         computer = self._computer(cuts)
-        size = ENGINES[self._engine].batch_sizes(self._info)[-1]
+        size = ENGINES[self._engine].batch_sizes(self.info)[-1]
         with Writers(self._shelves, cuts, keep) as writers:
             agenda = Agenda(missing, self._shelves, cuts, writers, size)
             for batch, rows_of in computer.compute(images, missing, agenda):

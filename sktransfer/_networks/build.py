@@ -142,8 +142,9 @@ def own_network(model, asked_size):
 def own_copy(network):
     """A copy of an `OwnNetwork`, with layers and weights of its own."""
     graph = keras.Model(network.model.inputs[0], network.model.outputs[0])
+    name = graph.inputs[0]._keras_history.operation.name  # or infos of copies would differ
     with lambdas_refused("the network"):
-        inputs = keras.Input((*network.size, 3))
+        inputs = keras.Input((*network.size, 3), name=name)
         copy = keras.models.clone_model(graph, input_tensors=inputs)
     set_weights(copy, network.model.get_weights())
     for layer in copy._flatten_layers():
