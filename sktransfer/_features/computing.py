@@ -88,8 +88,7 @@ class Computer:
         yield from begun
 
     def _pixels(self, images, i):
-        size = self.network.info.input_size
-        return self.reader.pixels(images.sources[i], size, images.digests[i])
+        return self.reader.pixels(images, i, self.network.info.input_size)
 
     def _draw(self, pixels, i, view):
         """The pixels of a view of an image."""

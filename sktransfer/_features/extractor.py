@@ -120,6 +120,7 @@ class Extractor:
                 digest = decoding.digest(content)
                 if not cuts or not self._shelves.have(ViewKey(digest, 0), cuts):
                     self._reader.check(content)
+                    images.hold(i, content)
                 images.digests[i] = digest
             except UnreadableImageError as error:
                 images.bad[i] = str(error)
@@ -196,6 +197,7 @@ class Extractor:
         with _watched(watch, len(missing), len(views), unit) as advance:
             for _ in self._computed(images, missing, cuts, keep=True) if missing else ():
                 advance()
+        images.release()
 
     def _look_up(self, images, items, cuts):
         """Wanted views that are not there → places of items; and arrays of what is there."""

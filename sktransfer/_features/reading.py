@@ -8,6 +8,9 @@ from sktransfer._images.decoding import UnreadableImageError
 from sktransfer._networks.preprocessing import Preprocessing
 
 
+HELD_BYTES = 128 << 20  # of files that are read and not yet decoded
+
+
 class Images:
     """Sources, read once and identified by their content.
 
@@ -27,9 +30,24 @@ class Images:
         self.sources, self.name = sources, name
         self.digests = [None] * len(sources)
         self.bad = {}
+        self._held, self._room = {}, HELD_BYTES
 
     def __len__(self):
         return len(self.sources)
+
+    def hold(self, position, content):
+        """Keep what was read of a file until it is decoded, if there is room."""
+        if isinstance(content, bytes) and len(content) <= self._room:
+            self._held[position] = content
+            self._room -= len(content)
+
+    def taken(self, position):
+        """What was read of a file, held no longer; None if it was not held."""
+        return self._held.pop(position, None)
+
+    def release(self):
+        """Hold nothing any more."""
+        self._held.clear()
 
     def note_bad(self, digest, problem):
         """Note what is wrong with all images of a content."""
@@ -70,15 +88,16 @@ class ImageReader:
         """Raise `UnreadableImageError` for what shows without decoding the pixels."""
         decoding.probe(content, self.input_range, self.max_image_pixels)
 
-    def pixels(self, source, size, digest):
-        """The pixels of a source, which must still have its digest.
+    def pixels(self, images, position, size):
+        """The pixels of an image, which must still be what was identified.
 
         Returns
         -------
         pixels : float32 ndarray of shape (height, width, 3), from 0 to 255
         """
-        content = self.content(source)
-        pixels = decoding.decode(content, size, self.input_range, self.max_image_pixels)
-        if decoding.digest(content) != digest:
-            raise UnreadableImageError("was changed while it was being read")
-        return pixels
+        content = images.taken(position)
+        if content is None:
+            content = self.content(images.sources[position])
+            if decoding.digest(content) != images.digests[position]:
+                raise UnreadableImageError("was changed while it was being read")
+        return decoding.decode(content, size, self.input_range, self.max_image_pixels)
