@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sktransfer import ImageAugmentation
@@ -94,6 +94,7 @@ def test_what_lies_beyond_the_edges(fill_mode):
     assert darkest == pytest.approx(0 if fill_mode == "constant" else 100, abs=1e-3)
 
 
+@settings(max_examples=30)
 @given(st.binary(max_size=8), st.integers(1, 1000))
 def test_a_view_depends_on_the_digest_and_its_number_alone(digest, index):
     augmentation = ImageAugmentation(brightness_range=0.1)

@@ -6,25 +6,20 @@ import keras
 import numpy as np
 import pytest
 
-from sktransfer import BackboneError
-from sktransfer._networks.source import FAMILIES, TINY_WEIGHTS, BackboneSpec
+from sktransfer import BackboneError, PretrainedFeatureTransformer
+from sktransfer._networks.catalogue import FAMILIES
+from sktransfer._networks.preprocessing import Preprocessing
+from sktransfer._networks.source import source_of
+from sktransfer._networks.tiny import WEIGHTS as TINY_WEIGHTS
 from sktransfer._runtime.backend import keras_backend
 
 PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 9, 9, 3)).astype(np.float32)
-
-
-def spec(backbone="tiny", **changes):
-    defaults = {
-        "weights": "pretrained",
-        "params": {},
-        "input_size": None,
-        "preprocessing": "backbone",
-        "input_range": (0, 255),
-    }
-    return BackboneSpec(backbone, **{**defaults, **changes})
-
-
+IMAGES = np.zeros((1, 8, 8), np.uint8)
 APPLICATIONS = sorted(FAMILIES.keys() - {"tiny"})
+
+
+def fitted(backbone="tiny", **parameters):
+    return PretrainedFeatureTransformer(backbone, **parameters).fit(IMAGES)
 
 
 def constructor(name):
@@ -40,34 +35,43 @@ def test_the_table_holds_every_network_that_keras_exports():
 def test_preprocessing_is_that_of_the_module_in_keras(name):
     module = sys.modules[constructor(name).__module__]
     expected = module.preprocess_input(PIXELS.copy())
-    np.testing.assert_array_equal(spec(name).preprocess(PIXELS.copy()), expected)
+    preprocessing = Preprocessing(source_of(name).own_preprocessing())
+    np.testing.assert_array_equal(preprocessing(PIXELS.copy()), expected)
 
 
 def test_other_preprocessings():
-    rescaled = spec(preprocessing="rescale").preprocess(PIXELS.copy())
-    np.testing.assert_allclose(rescaled, PIXELS / 255)
-    np.testing.assert_array_equal(spec(preprocessing=None).preprocess(PIXELS), PIXELS)
-    halved = spec(preprocessing=lambda pixels: pixels / 2).preprocess(PIXELS)
+    np.testing.assert_allclose(Preprocessing("rescale")(PIXELS.copy()), PIXELS / 255)
+    np.testing.assert_array_equal(Preprocessing(None)(PIXELS), PIXELS)
+    halved = Preprocessing(lambda pixels: pixels / 2)(PIXELS)
     np.testing.assert_array_equal(halved, PIXELS / 2)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_the_native_size_is_the_default(name):
-    assert spec(name).size == (FAMILIES[name].native_size,) * 2
-    assert spec(name, input_size=[64, np.int64(96)]).size == (64, 96)
+    assert source_of(name).size == (FAMILIES[name].native_size,) * 2
+    assert source_of(name, size=(64, 96)).size == (64, 96)
 
 
-@pytest.mark.parametrize("name", APPLICATIONS)
+def test_the_size_may_be_a_list_and_numbers_of_numpy():
+    transformer = fitted(input_size=[16, np.int64(24)], layer="input")
+    assert transformer.feature_shape_ == (16, 24, 3)
+    native = (FAMILIES["tiny"].native_size,) * 2
+    assert fitted(layer="input").feature_shape_ == (*native, 3)
+
+
+# Of MobileNetV3, Keras takes any size, and has weights for 224 × 224.
+OF_ONE_SIZE = [name for name in APPLICATIONS if not name.startswith("mobilenet_v3")]
+
+
+@pytest.mark.parametrize("name", OF_ONE_SIZE)
 def test_the_native_size_is_that_of_keras(name):
-    if name.startswith("mobilenet_v3"):
-        pytest.skip("Keras takes any size, and has weights for 224 × 224")
     native = FAMILIES[name].native_size
     with pytest.raises(ValueError, match=rf"should be \({native}, {native}, 3\)"):
         constructor(name)(weights="imagenet", input_shape=(native + 1, native + 1, 3))
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("parameters", "message"),
     [
         ({"backbone": "VGG16"}, "nearest: 'vgg16'"),
         ({"backbone": "vgg61"}, "nearest: .*'vgg16'"),
@@ -75,38 +79,41 @@ def test_the_native_size_is_that_of_keras(name):
         ({"backbone": "EfficientNetV2S"}, "nearest: 'efficientnet_v2_s'"),
         ({"backbone": "nothing-like-it"}, "there are: 'convnext_tiny'"),
         (
-            {"backbone": "convnext_tiny", "params": {"include_preprocessing": False}},
-            "say what preprocessing is",
+            {
+                "backbone": "convnext_tiny",
+                "backbone_params": {"include_preprocessing": False},
+            },
+            "set preprocessing to what replaces it",
         ),
         ({"backbone": "missing.keras"}, "no file 'missing.keras'"),
         ({"backbone": 3}, "int"),
         ({"weights": "missing.h5"}, "'missing.h5' is neither"),
         ({"weights": "imagenet"}, "digits"),
-        ({"params": {"alpha": 1}}, "no backbone_params"),
+        ({"backbone_params": {"alpha": 1}}, "no backbone_params"),
         ({"backbone": keras.Sequential()}, "preprocessing"),
         ({"backbone": keras.Sequential(), "weights": None}, "leave weights"),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_remedy(changes, message):
+def test_what_cannot_be_is_refused_with_a_remedy(parameters, message):
     with pytest.raises(BackboneError, match=message):
-        spec(**changes)
+        fitted(**parameters)
 
 
 @pytest.mark.parametrize("bounds", [(1, 1), (1, 0), (0,), (0, 1, 2), (0, np.inf)])
 def test_an_impossible_input_range_is_refused(bounds):
     with pytest.raises(ValueError, match="input_range"):
-        spec(input_range=bounds)
+        fitted(input_range=bounds)
 
 
 @pytest.mark.parametrize("size", [(32,), (32, 32, 3), (0, 32), (-32, 32), (32.9, 32.9)])
 def test_an_impossible_input_size_is_refused(size):
     with pytest.raises(ValueError, match="input_size"):
-        spec(input_size=size)
+        fitted(input_size=size)
 
 
 def test_parameters_may_be_numbers_of_numpy():
     identities = [
-        spec("mobilenet", weights=None, params={"alpha": alpha}).identity()
+        source_of("mobilenet", weights=None, params={"alpha": alpha}).identity()
         for alpha in (0.5, np.float32(0.5))
     ]
     assert identities[0] == identities[1]
@@ -116,37 +123,43 @@ def test_the_identity_follows_whatever_determines_the_network(tmp_path):
     weights = tmp_path / "tiny.weights.h5"
     weights.write_bytes(b"one")
     ways = [
-        spec(),
-        spec(weights=None),
-        spec(input_size=(16, 16)),
-        spec(weights=str(weights)),
-        spec("mobilenet", weights=None),
-        spec("mobilenet", weights=None, params={"alpha": 0.5}),
+        {"backbone": "tiny"},
+        {"backbone": "tiny", "weights": None},
+        {"backbone": "tiny", "size": (16, 16)},
+        {"backbone": "tiny", "weights": str(weights)},
+        {"backbone": "mobilenet", "weights": None},
+        {"backbone": "mobilenet", "weights": None, "params": {"alpha": 0.5}},
     ]
-    identities = [way.identity() for way in ways]
+    identities = [source_of(**way).identity() for way in ways]
     assert all(a != b for i, a in enumerate(identities) for b in identities[:i])
-    assert spec().identity() == spec(preprocessing=None, input_range=(0, 16)).identity()
+    assert [source_of(**way).identity() for way in ways] == identities
+
+
+def test_the_identity_of_the_network_does_not_follow_how_pixels_are_made(cache):
+    fitted()
+    fitted(preprocessing=None, input_range=(0, 16))
+    assert len(list((cache / "networks").iterdir())) == 1
 
 
 def test_the_identity_notices_a_weights_file_replaced_with_its_times_kept(tmp_path):
     weights = tmp_path / "tiny.weights.h5"
     weights.write_bytes(b"one")
-    before, status = spec(weights=weights).identity(), weights.stat()
+    before, status = source_of("tiny", weights).identity(), weights.stat()
     while weights.stat().st_ctime_ns == status.st_ctime_ns:  # until the clock of files ticks
         weights.write_bytes(b"two")
         os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert spec(weights=weights).identity() != before
+    assert source_of("tiny", weights).identity() != before
 
 
 def test_the_identity_of_imagenet_weights_is_that_of_their_file(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert spec("vgg16").identity() is None  # not downloaded yet
+    assert source_of("vgg16").identity() is None  # not downloaded yet
     (tmp_path / "models").mkdir()
     for name in ("vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "vgg19_notop.h5"):
         shutil.copy(TINY_WEIGHTS, tmp_path / "models" / name)
-    [file] = spec("vgg16").identity()["weights"]
+    [file] = source_of("vgg16").identity()["weights"]
     assert file == "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    assert spec("resnet50").identity() is None
+    assert source_of("resnet50").identity() is None
 
 
 def test_the_backend_is_found_without_keras(tmp_path, monkeypatch):

@@ -2,19 +2,17 @@ import hashlib
 import itertools
 import os
 import stat
-import subprocess
-import sys
 import time
-from multiprocessing import get_context
 
 import numpy as np
+import processes
 import pytest
-from conftest import without_root
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sktransfer import PretrainedFeatureTransformer, clear_cache
 from sktransfer._features.store import MANY_SEGMENTS, STALE_SECONDS, FeatureCache, RowStore
+from sktransfer._networks.info import LayerInfo, NetworkInfo
 
 SHAPE = (5,)
 
@@ -184,7 +182,7 @@ def test_a_segment_noticed_by_another_thread_first_is_opened_once(folder):
     stop.set()
     for watcher in watchers:
         watcher.join()
-    assert len(store._segments) == len(segments(folder)) == 60
+    assert store.n_opened == len(segments(folder)) == 60
     store.tidy()
     assert len(segments(folder)) == 1
     assert read(store, range(60)) == list(range(60))
@@ -223,18 +221,21 @@ def test_making_room_removes_what_was_not_used_for_longest(tmp_path, monkeypatch
     assert [len(segments(store.folder)) for store in stores] == [1, 0, 1]
 
 
-def test_manifests_are_kept_and_checked(tmp_path):
+def test_what_is_known_of_a_network_is_kept_and_checked(tmp_path):
     cache = FeatureCache(tmp_path)
-    assert cache.read_manifest({"a": 1}) is None
-    cache.write_manifest({"a": 1}, {"layers": ["x"]})
-    assert cache.read_manifest({"a": 1}) == {"layers": ["x"]}
-    assert cache.read_manifest({"a": 2}) is None
+    first = LayerInfo("x", (8, 8, 3), False, 0, 0, 0, ())
+    second = LayerInfo("several", None, True, 9, 3, 27, (0,))
+    info = NetworkInfo("fingerprint", (8, 8), (first, second), 1, None)
+    assert cache.read_info({"a": 1}) is None
+    cache.write_info({"a": 1}, info)
+    assert cache.read_info({"a": 1}) == info
+    assert cache.read_info({"a": 2}) is None
     [path] = (tmp_path / "networks").iterdir()
     path.write_text(path.read_text().replace('"x"', '"y"'))
-    assert cache.read_manifest({"a": 1}) is None
+    assert cache.read_info({"a": 1}) is None
     for other_form in ("[]", '{"format": 99, "facts": {"layers": ["x"]}}'):
         path.write_text(other_form)
-        assert cache.read_manifest({"a": 1}) is None
+        assert cache.read_info({"a": 1}) is None
 
 
 def test_what_is_dated_in_the_future_makes_way_as_well(tmp_path, monkeypatch):
@@ -294,52 +295,26 @@ def test_any_interleaving_serves_only_right_rows(tmp_path_factory, actions):
             getattr(stores[who], action)()
 
 
-def _write_until_killed(folder, start):
+def write_until_killed(connection, folder, first):
+    processes.begin(connection)
     store = fresh(folder)
-    for i in itertools.cycle(range(start, start + 100)):
+    for i in itertools.cycle(range(first, first + 100)):
         write(store, [i, i + 1])
 
 
 def test_killed_writers_leave_only_whole_rows(folder):
-    context = get_context("spawn")
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     for round_ in range(5):
         before = segments(folder)
-        process = context.Process(target=_write_until_killed, args=(folder, 100 * round_))
-        process.start()
+        process, _ = processes.start(write_until_killed, folder, 100 * round_)
         while segments(folder) == before and process.is_alive():
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.2))
         process.kill()
         process.join()
     store = fresh(folder)
-    found = read(store, range(501))  # which checks each against the right one
-    assert {i // 100 for i in found} >= set(range(5))
-    assert len(store._places) == len(found)
+    there = [i for i in range(501) if key(i) in store]
+    assert read(store, range(501)) == there  # which checks each against the right one
+    assert {i // 100 for i in there} >= set(range(5))
     write(store, [1000])
     assert read(fresh(folder), [1000]) == [1000]
-
-
-def test_a_read_only_cache_costs_one_warning():
-    """In a child without root's rights, whom a read-only folder would not stop."""
-    code = """
-import os, sys, tempfile, warnings
-import numpy as np
-from sktransfer import CacheWarning, PretrainedFeatureTransformer
-X = np.arange(640, dtype=np.uint8).reshape(10, 8, 8)
-with tempfile.TemporaryDirectory() as folder:
-    expected = PretrainedFeatureTransformer("tiny", cache_dir=folder).fit_transform(X)
-with tempfile.TemporaryDirectory() as folder:
-    os.chmod(folder, 0o555)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        got = PretrainedFeatureTransformer("tiny", cache_dir=folder).fit_transform(X)
-assert np.array_equal(got, expected)
-[warning] = [w for w in caught if w.category is CacheWarning]
-print(warning.message)
-"""
-    command = without_root([sys.executable, "-c", code])
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert "features are right but not kept" in result.stdout
-    assert "Permission denied" in result.stdout

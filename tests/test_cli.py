@@ -17,7 +17,7 @@ import pytest
 import skops.io
 from conftest import without_root
 from PIL import Image
-from test_progress import TERMINAL, seen_on, without_controls
+from terminals import TERMINAL, seen_on, without_controls
 
 from sktransfer import FineTunedConvNetClassifier
 from sktransfer.__main__ import main

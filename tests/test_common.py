@@ -1,9 +1,15 @@
 """scikit-learn's checks of estimators, those it runs itself and those it leaves out."""
 
+import ast
+import inspect
+import re
+
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import sktransfer
 from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
 
 # The battery hands out rows of a few numbers, some negative, up to about 105: images of one
@@ -79,3 +85,39 @@ def test_the_battery_is_the_whole_one(estimator):
 )
 def test_sklearn_checks_left_out_of_the_battery(estimator, name):
     getattr(estimator_checks, name)(type(estimator).__name__, estimator)
+
+
+ESTIMATORS = [
+    public
+    for public in map(vars(sktransfer).get, sktransfer.__all__)
+    if inspect.isclass(public) and issubclass(public, BaseEstimator)
+]
+
+
+def documented(cls):
+    """Each entry of the docstring's section of parameters: name → all of its text."""
+    sections = re.split(r"^(.+)\n-+\n", inspect.getdoc(cls), flags=re.MULTILINE)
+    section = sections[sections.index("Parameters") + 1]
+    _, *parts = re.split(r"^(\w+) : ", section, flags=re.MULTILINE)
+    return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS, ids=lambda cls: cls.__name__)
+def test_every_parameter_is_documented_with_its_default(cls):
+    parameters = inspect.signature(cls).parameters
+    entries = documented(cls)
+    assert list(entries) == list(parameters)
+    for name, parameter in parameters.items():
+        kind, *explained = entries[name].splitlines()
+        assert explained, name
+        assert ast.literal_eval(kind.rpartition("default=")[2]) == parameter.default, name
+    assert not re.search(r"<\w+>", cls.__doc__)  # the place of a shared text
+
+
+def test_shared_parameters_read_the_same_on_both_estimators():
+    features, classifier = map(documented, (type(TRANSFORMER), type(CLASSIFIER)))
+    differ = {
+        name for name in features.keys() & classifier if features[name] != classifier[name]
+    }
+    assert differ == {"pooling"}  # of features, or of the head
+    assert len(features.keys() & classifier) > 10

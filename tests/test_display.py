@@ -4,10 +4,11 @@ import sys
 import matplotlib as mpl
 import numpy as np
 import pytest
+from classifiers import classifier, five_to_nine
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
-from sktransfer import FineTunedConvNetClassifier, TrainingHistoryDisplay
+from sktransfer import TrainingHistoryDisplay
 
 mpl.use("agg")
 
@@ -74,22 +75,20 @@ def test_a_history_without_validation():
 def test_from_an_estimator_onto_axes_of_ones_own(digits, tmp_path):
     import matplotlib.pyplot as plt
 
-    X, y = digits
-    classifier = FineTunedConvNetClassifier(
-        "tiny", input_range=(0, 16), augmentation=None, fine_tune_epochs=2, random_state=0
-    )
+    X, y = five_to_nine(digits, 60)
+    estimator = classifier(augmentation=None, fine_tune_epochs=1, early_stopping=True)
     with pytest.raises(NotFittedError):
-        TrainingHistoryDisplay.from_estimator(classifier)
-    classifier.fit(X[:60], y[:60])
+        TrainingHistoryDisplay.from_estimator(estimator)
+    estimator.fit(X, y, X_val=X[:20], y_val=y[:20])
     figure, axes = plt.subplots(2, 1)
-    display = TrainingHistoryDisplay.from_estimator(classifier, ax=axes)
-    assert display.history == classifier.history_
+    display = TrainingHistoryDisplay.from_estimator(estimator, ax=axes)
+    assert display.history == estimator.history_
     assert display.figure_ is figure
     assert list(display.axes_) == list(axes)
     legend = [text.get_text() for text in axes[0].get_legend().get_texts()]
     assert legend == ["training", "validation", "weights kept"]
     star = [line for line in axes[0].lines if line.get_marker() == "*"][-1]
-    assert star.get_xdata() == [classifier.best_epoch_]
+    assert star.get_xdata() == [estimator.best_epoch_]
     figure.savefig(tmp_path / "curves.png")
 
 

@@ -8,35 +8,20 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from test_backbones import spec
+from architectures import ARCHITECTURES, smallest_size
+from memory import forget_networks
+from networks import network, relative_error
 
 from sktransfer import FineTunedConvNetClassifier
-from sktransfer._networks import frozen as _frozen
-from sktransfer._networks import tiny as _tiny
-from sktransfer._networks.facts import position_of
-from sktransfer._networks.source import FAMILIES
+from sktransfer._networks import tiny
+from sktransfer._networks.build import unpack
+from sktransfer._networks.catalogue import FAMILIES
+from sktransfer._networks.folding import foldable_norms
+from sktransfer._networks.info import Cut
+from sktransfer._networks.preprocessing import Preprocessing
+from sktransfer._networks.source import source_of
 from sktransfer._training.unfreezing import depths_of
 
-# The smallest member of each, and a block near its top to be unfrozen.
-ARCHITECTURES = {
-    "convnext_tiny": "convnext_tiny_stage_3_block_2",
-    "densenet121": "conv5_block15",
-    "efficientnet_b0": "block6d",
-    "efficientnet_v2_b0": "block6g",
-    "inception_resnet_v2": "block8_9",
-    "inception_v3": "mixed9",
-    "mobilenet": "conv_dw_12",
-    "mobilenet_v2": "block_15",
-    "mobilenet_v3_small": "expanded_conv_9",
-    "nasnet_mobile": "normal_concat_11",
-    "resnet50": "conv5_block3",
-    "resnet50_v2": "conv5_block3",
-    "tiny": "block3",
-    "vgg16": "block5",
-    "vgg19": "block5",
-    "xception": "block13",
-}
-SMALLEST = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}  # 32 pixels else
 SLOW = {  # to build, most of them; VGG19 is VGG16's like
     "convnext_tiny",
     "densenet121",
@@ -67,23 +52,27 @@ def each_backbone(slow=SLOW):
 @pytest.fixture(scope="module")
 def backbone(request, tmp_path_factory):
     """A network by its name, and the same by plain Keras, both from one file of weights."""
-    name, size = request.param, SMALLEST.get(request.param, 32)
+    name, size = request.param, smallest_size(request.param)
     plain = plain_keras(name, size)
     randomize(plain)
-    settle(plain, spec(name).preprocess(pictures(16, (size, size), seed=0)))
+    settle(plain, preprocessed(name, pictures(16, size, seed=0)))
     weights = tmp_path_factory.mktemp(name) / "random.weights.h5"
     plain.save_weights(weights)
     plain.load_weights(weights)  # from which Normalization derives what it computes with
-    parameters = {"weights": weights, "input_size": (size, size)}
-    network = _frozen.load(spec(name, **parameters))
-    return SimpleNamespace(name=name, plain=plain, parameters=parameters, network=network)
+    parameters = {"weights": weights, "input_size": size}
+    frozen = network(name, weights, size=size)
+    return SimpleNamespace(name=name, plain=plain, parameters=parameters, network=frozen)
 
 
 def plain_keras(name, size):
     if name == "tiny":
-        return _tiny.build((size, size, 3))
+        return tiny.build((*size, 3))
     constructor = getattr(keras.applications, FAMILIES[name].constructor)
-    return constructor(include_top=False, weights=None, input_shape=(size, size, 3))
+    return constructor(include_top=False, weights=None, input_shape=(*size, 3))
+
+
+def preprocessed(name, pixels):
+    return Preprocessing(source_of(name).own_preprocessing())(pixels)
 
 
 def randomize(model):
@@ -129,52 +118,51 @@ def test_every_module_of_keras_applications_is_tested():
 
 @each_backbone()
 def test_it_computes_what_plain_keras_computes(backbone):
-    network, plain = backbone.network, backbone.plain
-    batch = spec(backbone.name).preprocess(pictures(3, network.facts["input_size"], seed=1))
-    layers, output = network.facts["layers"], network.facts["output"]
-    folded = [i for i in range(len(layers)) if network._is_folded_into(i)]
-    some = [i for i in range(len(layers)) if i not in folded]
+    plain, info = backbone.plain, backbone.network.info
+    batch = preprocessed(backbone.name, pictures(3, info.input_size, seed=1))
+    convolutions = foldable_norms(plain)
+    folded = [i for i, o in enumerate(plain.operations) if o.name in convolutions]
+    some = [i for i in range(len(info.layers)) if i not in folded]
     some += folded[:: len(folded) // 2 + 1]  # few, since each takes a pass of its own
     tensors = [plain.operations[i].output for i in some]
-    expected = keras.Model(plain.input, tensors).predict(batch, verbose=0)
-    cuts = [*((i, None) for i in some), (output, "avg")]
-    *rows, pooled = network.rows(batch, cuts)
+    outputs = keras.Model(plain.input, tensors)(batch, training=False)
+    expected = [keras.ops.convert_to_numpy(output) for output in outputs]
+    cuts = [*map(Cut, some), info.cut_at(None, "avg")]
+    *rows, pooled = backbone.network.rows(batch, cuts)
     for i, got, wanted in zip(some, rows, expected, strict=True):
-        assert list(got.shape[1:]) == layers[i]["shape"] == list(wanted.shape[1:])
-        assert relative_error(got, wanted) < 1e-5, layers[i]["name"]
-    last = expected[some.index(output)]
+        assert got.shape[1:] == info.layers[i].shape == wanted.shape[1:]
+        assert relative_error(got, wanted) < 1e-5, info.layers[i].name
+    last = expected[some.index(info.output)]
     assert relative_error(last[::-1], last) > 0.01  # it depends on the image
     assert relative_error(pooled, last.mean(axis=(1, 2))) < 1e-5
 
 
-def relative_error(got, expected):
-    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
-
-
 @each_backbone()
 def test_every_layer_can_be_cut_at_and_unfrozen_from(backbone):
-    facts = backbone.network.facts
-    names = [layer["name"] for layer in facts["layers"]]
+    info = backbone.network.info
+    names = [layer.name for layer in info.layers]
     assert len(set(names)) == len(names)
     for i, name in enumerate(names):
-        assert position_of(facts, name) == i
-        (_, output), (first, cut) = depths_of(name, facts)
-        assert first == max(i, 1)
-        assert cut < first <= output == position_of(facts, None)
-    assert facts["below_top"] is None
-    assert depths_of(ARCHITECTURES[backbone.name], facts)[1][0] > len(names) / 2
+        assert info.cut_at(name) == Cut(i)
+        head, depth = depths_of(name, info)
+        assert depth.first_trainable == max(i, 1)
+        assert depth.cut.position < depth.first_trainable <= info.output
+        assert head.cut == info.cut_at(None) == Cut(info.output)
+    assert info.below_top is None
+    block = ARCHITECTURES[backbone.name]
+    assert depths_of(block, info)[1].first_trainable > len(names) / 2
 
 
 @each_backbone()
 def test_numbers_of_parameters_are_those_of_plain_keras(backbone):
-    layers, plain = backbone.network.facts["layers"], backbone.plain
-    assert sum(layer["parameters"] for layer in layers) == plain.count_params()
+    layers, plain = backbone.network.info.layers, backbone.plain
+    assert sum(layer.n_parameters for layer in layers) == plain.count_params()
     norms = [x for x in plain.layers if isinstance(x, keras.layers.BatchNormalization)]
     plain.trainable = True
     for norm in norms:
         norm.trainable = False
     trainable = sum(int(np.prod(weight.shape)) for weight in plain.trainable_weights)
-    assert sum(layer["trainable"] for layer in layers) == trainable
+    assert sum(layer.n_trainable for layer in layers) == trainable
 
 
 class ChangedLayers(keras.callbacks.Callback):
@@ -198,7 +186,7 @@ class ChangedLayers(keras.callbacks.Callback):
 
 def fine_tuned(backbone, unfreeze, **parameters):
     """A classifier fitted to images of blocks, every stage of it kept, and those images."""
-    X = pictures(8, backbone.network.facts["input_size"], seed=1)
+    X = pictures(8, backbone.network.info.input_size, seed=1)
     classifier = FineTunedConvNetClassifier(
         backbone.name,
         **backbone.parameters,
@@ -220,7 +208,7 @@ def test_each_stage_trains_what_summary_says_and_the_fit_is_stored(backbone):
     ChangedLayers.noted.clear()
     unfreeze = (0, 1, 3, ARCHITECTURES[backbone.name], 0.5, "all")
     classifier, X = fine_tuned(backbone, unfreeze, keras_callbacks=[ChangedLayers()])
-    operations = _frozen.load(spec(backbone.name, **backbone.parameters))._model.operations
+    operations = unpack(backbone.network.pack()).operations  # named as in training
     layers = classifier.summary().layers[:-1]
     for stage, changed in enumerate(ChangedLayers.noted, 1):
         pairs = zip(operations, layers, strict=True)
@@ -229,7 +217,7 @@ def test_each_stage_trains_what_summary_says_and_the_fit_is_stored(backbone):
     assert len(ChangedLayers.noted) == 5
     logits = classifier.decision_function(X)
     stored = pickle.dumps(classifier)
-    _frozen._networks.clear()  # what is loaded stands on its own
+    forget_networks()  # what is loaded stands on its own
     np.testing.assert_array_equal(pickle.loads(stored).decision_function(X), logits)
 
 
@@ -242,8 +230,8 @@ def test_a_fitted_network_is_the_original_but_for_what_was_trained(backbone):
     operations = classifier.model_.operations[: len(layers)]
     for layer, now, then in zip(layers, operations, backbone.plain.operations, strict=True):
         assert weights_equal(now, then) == ("trained" not in layer.stages), layer.name
-    frozen = _frozen.load(spec(backbone.name, **backbone.parameters))._model
-    assert weights_equal(frozen, backbone.plain)
+    weights = zip(backbone.network.pack().weights, backbone.plain.get_weights(), strict=True)
+    assert all(np.array_equal(*pair) for pair in weights)
 
 
 def weights_equal(part, other):

@@ -1,16 +1,18 @@
 import functools
 import os
-import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import processes
 import pytest
 from agreement import assert_same_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import extractor
 from safetensors.numpy import load_file
 
 from sktransfer import (
@@ -20,10 +22,14 @@ from sktransfer import (
     InvalidImagesWarning,
     PretrainedFeatureTransformer,
 )
-from sktransfer._features.extractor import Extractor
+from sktransfer._features.extractor import find_info
+from sktransfer._features.keys import ViewKey
+from sktransfer._features.reading import ImageReader
+from sktransfer._features.shelves import Shelves
 from sktransfer._features.store import FeatureCache
-from sktransfer._networks.facts import find_facts
-from sktransfer._networks.source import TINY_WEIGHTS, BackboneSpec
+from sktransfer._networks.engines import ENGINES
+from sktransfer._networks.preprocessing import Preprocessing
+from sktransfer._networks.source import TINY_WEIGHTS, source_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
 
@@ -67,7 +73,6 @@ SETTINGS = {
     "view": st.integers(0, 2),
     **AUGMENTATION,
     # What changes no feature, and so no key.
-    "n_jobs": st.sampled_from([None, 2]),
     "max_image_pixels": st.sampled_from([None, 1000]),
 }
 MEANT = {  # two ways to say the same
@@ -76,7 +81,7 @@ MEANT = {  # two ways to say the same
     "layer": lambda layer: layer or "block3_pool",
     "input_size": lambda size: size or (32, 32),
     "input_range": lambda bounds: tuple(map(float, bounds)),
-    **dict.fromkeys(["n_jobs", "max_image_pixels"], lambda value: None),
+    "max_image_pixels": lambda number: None,
 }
 
 
@@ -100,15 +105,24 @@ def weights_folder(tmp_path_factory):
 
 def key_under(parameters, weights_folder):
     """The key of a view of an image, as an estimator with those parameters makes it."""
-    settings, folder = dict(parameters), weights_folder.parent / "keys"
-    if str(settings["weights"]).endswith(".h5"):
-        settings["weights"] = weights_folder / settings["weights"]
-    cut, view = (settings.pop("layer"), settings.pop("pooling")), settings.pop("view")
-    augmentation = ImageAugmentation(**{name: settings.pop(name) for name in AUGMENTATION})
-    how = {name: settings.pop(name) for name in ("engine", "n_jobs", "max_image_pixels")}
-    spec = BackboneSpec("tiny", params={}, **settings)
-    extractor = Extractor(spec, [cut], cache_dir=folder, augmentation=augmentation, **how)
-    return extractor._key(0, (b"digest of an image", view))
+    given = dict(parameters)
+    weights, number = given["weights"], given["view"]
+    if str(weights).endswith(".h5"):
+        weights = weights_folder / weights
+    source = source_of("tiny", weights, None, given["input_size"])
+    cache = FeatureCache(weights_folder.parent / "keys")
+    info, how = find_info(source, cache), given["preprocessing"]
+    how = source.own_preprocessing() if how == "backbone" else how
+    shelves = Shelves(
+        cache,
+        info,
+        [info.cut_at(given["layer"], given["pooling"])],
+        ImageReader(given["input_range"], given["max_image_pixels"], Preprocessing(how)),
+        ENGINES[given["engine"]].key(),
+        given["precision"],
+        ImageAugmentation(**{name: given[name] for name in AUGMENTATION}),
+    )
+    return shelves.shelf(0, number).key_of(ViewKey(b"digest of an image", number))
 
 
 def meant_by(parameters):
@@ -132,12 +146,33 @@ def test_keys_differ_exactly_when_features_may(weights_folder, first, last):
         assert (key == other) == (meaning == other_meaning)
 
 
+@pytest.mark.filterwarnings("ignore:this CPU has no bfloat16:UserWarning")
+def test_what_changes_features_and_nothing_else_has_them_computed_anew():
+    tiny().fit_transform(IMAGES[:1])
+    for parameters, n_computed in (
+        ({"weights": None}, 1),
+        ({"layer": "block2_pool"}, 1),
+        ({"pooling": "max"}, 1),
+        ({"input_size": (32, 24)}, 1),
+        ({"preprocessing": None}, 1),
+        ({"input_range": (0, 256)}, 1),
+        ({"precision": "bfloat16"}, 1),
+        ({"n_jobs": 2}, 0),
+        ({"max_image_pixels": 1000}, 0),
+        ({"on_error": "nan"}, 0),
+    ):
+        transformer = tiny(**parameters)
+        misses = transformer.cache_info().misses
+        transformer.fit_transform(IMAGES[:1])
+        assert transformer.cache_info().misses == misses + n_computed, parameters
+
+
 @settings(max_examples=25)
 @given(
     order=st.lists(st.integers(0, len(IMAGES) - 1), min_size=1, max_size=30),
     cached=st.booleans(),
 )
-def test_rows_depend_on_nothing_that_comes_along(tmp_path_factory, order, cached):
+def test_rows_depend_on_no_other_row(tmp_path_factory, order, cached):
     folder = tmp_path_factory.getbasetemp() / "order" if cached else None
     expected = tiny(cache_dir=None).fit_transform(IMAGES)
     got = tiny(cache_dir=folder).fit_transform(IMAGES[order])
@@ -204,11 +239,16 @@ def test_a_damaged_or_stale_manifest_does_no_harm(cache):
     for damage in (b"", b"{}", manifest.read_bytes()[:100]):
         manifest.write_bytes(damage)
         np.testing.assert_array_equal(tiny().fit_transform(IMAGES), expected)
-    spec = BackboneSpec("tiny", "pretrained", {}, None, "backbone", (0, 255))
-    facts = find_facts(spec, FeatureCache("default"))
-    FeatureCache("default").write_manifest(spec.identity(), {**facts, "fingerprint": "old"})
-    np.testing.assert_array_equal(tiny().fit_transform(IMAGES), expected)
-    assert find_facts(spec, FeatureCache("default")) == facts
+    source, kept = source_of("tiny"), FeatureCache("default")
+    info = find_info(source, kept)
+    stale = replace(info, fingerprint="old")
+    moved = replace(stale, layers=info.layers[1:], output=info.output - 1)
+    for known in (stale, moved):
+        kept.write_info(source.identity(), known)
+        misses = tiny().cache_info().misses
+        np.testing.assert_array_equal(tiny().fit_transform(IMAGES), expected)
+        assert tiny().cache_info().misses == misses
+        assert find_info(source, FeatureCache("default")) == info
 
 
 def test_what_does_not_fit_is_computed_and_not_kept(monkeypatch):
@@ -292,10 +332,11 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path in paths:
         Image.fromarray(IMAGES[0]).save(path)
-    reader = extractor()
+    reader, cuts = extractor(LAYERS)
     images = reader.identify(paths)
     Image.fromarray(IMAGES[1]).save(paths[0])
-    assert np.isnan(reader.rows(images, [(0, 0), (1, 0)], CUTS[0])).all()
+    for rows in reader.rows(images, [(0, 0), (1, 0)], cuts):
+        assert np.isnan(rows).all()
     assert "changed while" in images.bad[0]
 
 
@@ -308,119 +349,121 @@ def test_threads_share_a_cache():
             np.testing.assert_array_equal(got, expected)
 
 
-SCRIPT = """
+N_IMAGES = 2000
+
+
+def many_images():
+    return np.random.default_rng(1).integers(0, 256, (N_IMAGES, 8, 8), dtype=np.uint8)
+
+
+def extract_many(connection, cache_dir):
+    """Send how many features were computed here, and all of them."""
+    processes.begin(connection)
+    transformer = tiny(input_size=(64, 64), cache_dir=cache_dir)
+    features = transformer.fit_transform(many_images())
+    connection.send((transformer.cache_info().misses, features))
+
+
+FINDING = """
 import sys
 import numpy as np
 from sktransfer import PretrainedFeatureTransformer
-X = np.random.default_rng(1).integers(0, 256, (4000, 8, 8), dtype=np.uint8)
-transformer = PretrainedFeatureTransformer("tiny", input_size=(64, 64))
-np.save(sys.argv[1], transformer.fit_transform(X))
+transformer = PretrainedFeatureTransformer("tiny", pooling="avg", input_size=(64, 64))
+np.save(sys.argv[2], transformer.fit_transform(np.load(sys.argv[1])))
 print(transformer.cache_info().misses, "keras" in sys.modules)
 """
 
 
-def start(file):
-    command = [sys.executable, "-c", SCRIPT, file]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def finish(process):
-    """How many features a process computed, all of them, and whether it needed Keras."""
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0
-    misses, keras = output.split()
-    features = np.load(process.args[-1])
-    assert_same_features(features[:99], of_the_first_99())
-    return int(misses), features, keras == "True"
-
-
-def assert_all_is_found(made, file):
-    misses, features, keras = finish(start(file))
-    assert (misses, keras) == (0, False)
-    assert_same_features(features, made)
-
-
 @functools.cache
 def of_the_first_99():
-    """What the script makes of its first images, made here and without a cache."""
-    X = np.random.default_rng(1).integers(0, 256, (4000, 8, 8), dtype=np.uint8)
-    return tiny(input_size=(64, 64), pooling=None, cache_dir=None).fit_transform(X[:99])
+    """What those processes make of their first images, made here and without a cache."""
+    return tiny(input_size=(64, 64), cache_dir=None).fit_transform(many_images()[:99])
+
+
+def assert_all_is_found(made, folder):
+    """Another process finds all, without Keras, and they are right."""
+    np.save(folder / "images.npy", many_images())
+    command = [sys.executable, "-c", FINDING, folder / "images.npy", folder / "found.npy"]
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert found.stdout == "0 False\n"
+    assert_same_features(np.load(folder / "found.npy"), made)
+    assert_same_features(made[:99], of_the_first_99())
 
 
 def segments(cache):
     return set(cache.rglob("*.safetensors"))
 
 
-def test_a_killed_process_keeps_what_it_finished(cache, tmp_path):
+def test_processes_that_are_killed_or_work_at_once_share_their_work(cache, tmp_path):
     for delay in (0.0, 0.3):
-        before, process = segments(cache), start(tmp_path / "killed.npy")
-        while segments(cache) == before and process.poll() is None:
+        before, (process, _) = segments(cache), processes.start(extract_many, cache)
+        while segments(cache) == before and process.is_alive():
             time.sleep(0.01)
         time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    misses, made, _ = finish(start(tmp_path / "made.npy"))
-    assert 0 < misses < 4000
-    assert_all_is_found(made, tmp_path / "found.npy")
-
-
-def test_two_processes_at_once_share_their_work(tmp_path):
-    first, second = start(tmp_path / "first.npy"), start(tmp_path / "second.npy")
-    (misses, made, _), (others, the_same, _) = finish(first), finish(second)
+        process.kill()
+        process.join()
+    n_kept = sum(len(load_file(path)["keys"]) for path in segments(cache))
+    running = [processes.start(extract_many, cache) for _ in range(2)]
+    (misses, made), (others, the_same) = (processes.finish(*each) for each in running)
+    assert 0 < n_kept < N_IMAGES
+    n_left = N_IMAGES - n_kept
+    assert n_left <= misses + others <= n_left + 0.2 * N_IMAGES  # and 0.1 as a rule
     assert_same_features(the_same, made)
-    assert 4000 <= misses + others <= 1.2 * 4000  # and 1.05 as a rule
-    assert_all_is_found(made, tmp_path / "found.npy")
+    assert_all_is_found(made, tmp_path)
 
 
-CUTS = [("block2_pool", None), (None, "avg")]
-
-
-def extractor(**parameters):
-    spec = BackboneSpec("tiny", "pretrained", {}, None, "backbone", (0, 255))
-    parameters = {"cache_dir": "default", "augmentation": ImageAugmentation(), **parameters}
-    return Extractor(spec, CUTS, **parameters)
+LAYERS = {"block2_pool": None, None: "avg"}
 
 
 def test_several_views_at_several_cuts_come_from_one_pass():
-    one_pass = extractor()
+    one_pass, cuts = extractor(LAYERS)
     images = one_pass.identify(IMAGES)
     misses = tiny().cache_info().misses
-    one_pass.keep(images, range(3), range(12))
+    one_pass.fill(images, range(3), range(12))
     assert tiny().cache_info().misses == misses + 3 * 12
     items = [(row, view) for view in range(3) for row in range(12)]
-    rows = [one_pass.rows(images, items, cut) for cut in CUTS]
+    several = one_pass.rows(images, items, cuts)
     assert tiny().cache_info().misses == misses + 3 * 12
-    for cut, got in zip(CUTS, rows, strict=True):
-        alone = extractor(cache_dir=None)
-        expected = alone.rows(alone.identify(IMAGES), items, cut)
+    for cut, got in zip(cuts, several, strict=True):
+        np.testing.assert_array_equal(one_pass.rows(images, items, [cut])[0], got)
+        alone, _ = extractor(LAYERS, cache_dir=None)
+        [expected] = alone.rows(alone.identify(IMAGES), items, [cut])
         assert_same_features(got, expected)
-    np.testing.assert_array_equal(tiny().transform(IMAGES), rows[1][:12])
-    assert not np.array_equal(rows[1][:12], rows[1][12:24])
-    assert not np.array_equal(rows[1][12:24], rows[1][24:])
+        assert got.shape[1:] == one_pass.shape(cut)
+    pooled = several[1]
+    np.testing.assert_array_equal(tiny().transform(IMAGES), pooled[:12])
+    assert not np.array_equal(pooled[:12], pooled[12:24])
+    assert not np.array_equal(pooled[12:24], pooled[24:])
+
+
+def test_cuts_come_in_the_order_in_which_they_are_asked_for():
+    both, cuts = extractor(LAYERS)
+    images, items = both.identify(IMAGES), [(0, 0), (1, 1)]
+    forward, backward = both.rows(images, items, cuts), both.rows(images, items, cuts[::-1])
+    for got, expected in zip(backward[::-1], forward, strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_a_view_is_the_same_in_any_subset_and_after_any_other():
-    whole = extractor()
-    rows = whole.rows(whole.identify(IMAGES), [(5, 2), (3, 1)], cut=CUTS[1])
-    part = extractor(cache_dir=None)
-    again = part.rows(part.identify(IMAGES[[3, 5]]), [(0, 1), (1, 2)], cut=CUTS[1])
+    whole, cuts = extractor({None: "avg"})
+    [rows] = whole.rows(whole.identify(IMAGES), [(5, 2), (3, 1)], cuts)
+    part, cuts = extractor({None: "avg"}, cache_dir=None)
+    [again] = part.rows(part.identify(IMAGES[[3, 5]]), [(0, 1), (1, 2)], cuts)
     assert_same_features(rows, again[::-1])
 
 
 def test_another_augmentation_is_another_view():
-    images = extractor().identify(IMAGES)
-    rows = [
-        extractor(augmentation=ImageAugmentation(**parameters)).rows(
-            images, [(0, 1)], cut=CUTS[1]
-        )
-        for parameters in ({}, {"seed": 1}, {"rotation_range": 11}, {"fill_mode": "wrap"})
-    ]
-    assert all(not np.array_equal(a, b) for i, a in enumerate(rows) for b in rows[:i])
+    rows = []
+    for parameters in ({}, {"seed": 1}, {"rotation_range": 11}, {"fill_mode": "wrap"}):
+        augmentation = ImageAugmentation(**parameters)
+        made, cuts = extractor({None: "avg"}, augmentation=augmentation)
+        rows += made.rows(made.identify(IMAGES[:1]), [(0, 1)], cuts)
+    assert all(not np.array_equal(a, b) for a, b in combinations(rows, 2))
 
 
 def test_room_is_not_made_at_the_expense_of_what_is_used(cache, monkeypatch):
-    filling = extractor()
-    filling.keep(filling.identify(IMAGES), [0], range(6))
+    filling, _ = extractor(LAYERS)
+    filling.fill(filling.identify(IMAGES), [0], range(6))
     kept = segments(cache)
     for path in kept:
         os.utime(path, (1, 1))
@@ -429,13 +472,13 @@ def test_room_is_not_made_at_the_expense_of_what_is_used(cache, monkeypatch):
     for path in others:
         os.utime(path, (2, 2))
     monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", str(tiny().cache_info().bytes))
-    using = extractor()
-    using.keep(using.identify(IMAGES), [0], range(12))
+    using, _ = extractor(LAYERS)
+    using.fill(using.identify(IMAGES), [0], range(12))
     assert all(path.exists() for path in kept)
     assert not all(path.exists() for path in others)  # segments, as many as are in the way
 
 
 def test_what_is_not_to_be_kept_is_not():
-    fresh = extractor()
-    fresh.rows(fresh.identify(IMAGES), [(0, 1), (1, 1)], CUTS[0], keep=False)
+    fresh, cuts = extractor(LAYERS)
+    fresh.rows(fresh.identify(IMAGES), [(0, 1), (1, 1)], cuts, keep=False)
     assert tiny().cache_info().bytes == 0

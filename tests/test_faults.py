@@ -1,11 +1,6 @@
-"""Faults on purpose: processes killed, disks full, caches damaged, forks at a bad moment.
-
-Jobs run in processes forked from a server that has TensorFlow imported and no network used,
-so that starting one takes a moment.
-"""
+"""Faults on purpose: processes killed, disks full, caches damaged, forks at a bad moment."""
 
 import contextlib
-import faulthandler
 import hashlib
 import importlib
 import json
@@ -26,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 from joblib import parallel_config
 from sklearn.model_selection import cross_val_predict, cross_val_score
@@ -37,17 +33,13 @@ from sktransfer import (
     PretrainedFeatureTransformer,
     clear_cache,
 )
-from sktransfer._features import writer as _writer
+from sktransfer._features import keys, writer
 from sktransfer._features.segments import SUFFIX
-from sktransfer._features.store import _own_files
-from sktransfer._networks import facts as _facts
-from sktransfer._networks import source as _backbones
+from sktransfer._networks import source
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tensorflow", "hypothesis", "sktransfer._training.fit"])
-IMAGES = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (200, 8, 8), dtype=np.uint8)
 LABELS = np.arange(len(IMAGES)) % 2
-ROUNDS = [5, pytest.param(50, marks=pytest.mark.slow)]
+ROUNDS = [3, pytest.param(50, marks=pytest.mark.slow)]
 
 
 def transformer(cache_dir="default", **parameters):
@@ -74,7 +66,7 @@ def extract(cache_dir):
 
 
 def train(cache_dir):
-    some, labels = IMAGES[:64], LABELS[:64]
+    some, labels = IMAGES[:32], LABELS[:32]
     return classifier(cache_dir).fit(some, labels).decision_function(some)
 
 
@@ -89,15 +81,15 @@ def note(job, cache_dir):
 
 
 def begin(connection):
-    faulthandler.dump_traceback_later(240, exit=True)  # it hangs, and this is where
-    _writer.FLUSH_SECONDS = 0.05  # a short run with as many writes as a long one
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
-    connection.send("started")
+    """Begin what is to write as often in a short time as a long run does."""
+    writer.FLUSH_SECONDS = 0.05
+    processes.begin(connection)
 
 
-def run_once(connection, job, cache_dir):
+def run_jobs(connection, *jobs):
+    """Carry out jobs, each given with a cache folder, and send a note on each."""
     begin(connection)
-    connection.send(note(job, cache_dir))
+    connection.send([note(*job) for job in jobs])
 
 
 def run_until_done(connection, job, cache_dir):
@@ -111,21 +103,12 @@ def run_until_done(connection, job, cache_dir):
     connection.send(result)
 
 
-def start(target, *arguments):
-    receiver, sender = SERVER.Pipe(duplex=False)
-    process = SERVER.Process(target=target, args=(sender, *arguments))
-    process.start()
-    sender.close()
-    assert receiver.recv() == "started"
-    return process, receiver
-
-
-def finish(process, receiver):
-    assert receiver.poll(300), "it hangs"
-    result = receiver.recv()
-    process.join(60)
-    assert process.exitcode == 0
-    return result
+def moments(rounds, seconds):
+    """A moment in each of so many equal parts of a time."""
+    seed = np.random.SeedSequence().entropy
+    print(f"{seed = }")
+    shares = np.random.default_rng(seed).random(rounds)
+    return (np.arange(rounds) + shares) / rounds * seconds
 
 
 def rows_kept(cache):
@@ -138,34 +121,40 @@ def rows_kept(cache):
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    """Job → what it makes where nothing is kept, and the seconds that it takes."""
-    results = {}
-    for job in (extract, train):
-        process, receiver = start(run_once, job, None)
+    """Job → what it makes where nothing is kept, and the seconds it takes beside another."""
+
+    def run(job):
+        process, connection = processes.start(run_jobs, (job, None))
         started = time.monotonic()
-        made, *_ = finish(process, receiver)
-        results[job] = made, time.monotonic() - started
-    return results
+        [(made, *_)] = processes.finish(process, connection)
+        return made, time.monotonic() - started
+
+    jobs = extract, train
+    return dict(zip(jobs, processes.in_pairs(run, jobs), strict=True))
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("job", [extract, train])
 def test_killed_at_any_moment_finished_work_is_kept(job, rounds, undisturbed, tmp_path):
     expected, seconds = undisturbed[job]
-    rng = np.random.default_rng()
-    for round_ in range(rounds):
-        cache = tmp_path / f"cache {round_}"
-        process, _ = start(run_once, job, cache)
-        time.sleep(rng.uniform(0, seconds))
+
+    def kill_and_repeat(cache, moment):
+        process, _ = processes.start(run_jobs, (job, cache))
+        time.sleep(moment)
         process.kill()
         process.join()
         kept = rows_kept(cache)
-        made, misses, caught = finish(*start(run_once, job, cache))
+        [repeated] = processes.finish(*processes.start(run_jobs, (job, cache)))
+        return *repeated, kept
+
+    caches = [tmp_path / f"cache {round_}" for round_ in range(rounds)]
+    results = processes.in_pairs(kill_and_repeat, caches, moments(rounds, seconds))
+    for cache, (made, misses, caught, kept) in zip(caches, results, strict=True):
         assert (made, caught) == (expected, [])
         if job is train:
             continue
         assert misses == len(IMAGES) - kept
-        assert note(extract, cache)[:2] == (undisturbed[extract][0], 0)
+        assert note(extract, cache)[:2] == (expected, 0)
         clear_cache(cache)
         assert not [path for path in cache.rglob("*") if path.is_file()]
 
@@ -174,20 +163,25 @@ def test_killed_at_any_moment_finished_work_is_kept(job, rounds, undisturbed, tm
 @pytest.mark.parametrize("job", [extract, train])
 def test_interrupted_at_any_moment_the_session_goes_on(job, rounds, undisturbed, tmp_path):
     expected, seconds = undisturbed[job]
-    rng = np.random.default_rng()
-    for round_ in range(rounds):
-        process, receiver = start(run_until_done, job, tmp_path / f"cache {round_}")
-        time.sleep(rng.uniform(0, seconds))
+
+    def interrupt(round_, moment):
+        process, connection = processes.start(
+            run_until_done, job, tmp_path / f"cache {round_}"
+        )
+        time.sleep(moment)
         with contextlib.suppress(ProcessLookupError):  # it was quicker than expected
             os.kill(process.pid, signal.SIGINT)
-        made, _, caught = finish(process, receiver)
+        return processes.finish(process, connection)
+
+    results = processes.in_pairs(interrupt, range(rounds), moments(rounds, seconds))
+    for made, _, caught in results:
         assert (made, caught) == (expected, [])
 
 
 def predict_until_interrupted(connection, rounds):
     """Predict without an end, and after each Ctrl-C say whether predictions are the same."""
     begin(connection)
-    fitted = classifier(None).fit(IMAGES[:64], LABELS[:64])
+    fitted = classifier(None).fit(IMAGES[:32], LABELS[:32])
     expected = fitted.decision_function(IMAGES[:100])
     for _ in range(rounds):
         with contextlib.suppress(KeyboardInterrupt):
@@ -197,16 +191,14 @@ def predict_until_interrupted(connection, rounds):
         connection.send(np.array_equal(fitted.decision_function(IMAGES[:100]), expected))
 
 
-@pytest.mark.parametrize("rounds", ROUNDS)
+@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_interrupted_predictions_are_the_same_afterwards(rounds):
-    process, receiver = start(predict_until_interrupted, rounds)
-    rng = np.random.default_rng()
-    for _ in range(rounds):
-        assert receiver.recv() == "predicting"
-        time.sleep(rng.uniform(0, 0.2))
+    process, connection = processes.start(predict_until_interrupted, rounds)
+    for moment in moments(rounds, 0.2):
+        assert processes.receive(connection) == "predicting"
+        time.sleep(moment)
         os.kill(process.pid, signal.SIGINT)
-        assert receiver.poll(60), "it hangs"
-        assert receiver.recv() is True
+        assert processes.receive(connection) is True
     process.join(60)
     assert process.exitcode == 0
 
@@ -227,48 +219,40 @@ print(keras.ops.sum(keras.ops.ones(3)).numpy())
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_an_interrupted_import_of_keras_can_be_repeated(rounds):
-    rng = np.random.default_rng()
-    for _ in range(rounds):
+    def interrupt(moment):
         with subprocess.Popen(
             [sys.executable, "-c", IMPORTING], stdout=subprocess.PIPE, text=True
         ) as process:
-            assert process.stdout.readline() == "importing\n"
-            time.sleep(rng.uniform(0, 1))  # of at least two
+            printed = process.stdout.readline()
+            time.sleep(moment)
             process.send_signal(signal.SIGINT)
-            assert process.stdout.read() == "interrupted\n3.0\n"
+            return printed + process.stdout.read()
+
+    printed = processes.in_pairs(interrupt, moments(rounds, 1))  # of two seconds at least
+    assert printed == ["importing\ninterrupted\n3.0\n"] * rounds
 
 
-DOWNLOADING = """
-import signal
-import numpy as np
-from sktransfer import PretrainedFeatureTransformer
-signal.signal(signal.SIGINT, signal.default_int_handler)
-try:
-    PretrainedFeatureTransformer("mobilenet").fit(np.zeros((1, 8, 8), np.uint8))
-except KeyboardInterrupt:
-    print("interrupted")
-"""
+def download(connection, proxy, keras_home):
+    begin(connection)
+    os.environ.update(https_proxy=proxy, KERAS_HOME=keras_home)
+    try:
+        PretrainedFeatureTransformer("mobilenet", cache_dir=None).fit(IMAGES[:1])
+    except KeyboardInterrupt:
+        connection.send("interrupted")
 
 
 def test_an_interrupt_does_not_wait_for_a_download(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # a proxy that never answers
         proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        environment = {**os.environ, "https_proxy": proxy, "KERAS_HOME": str(tmp_path)}
-        with subprocess.Popen(
-            [sys.executable, "-c", DOWNLOADING],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        ) as process:
-            silent.settimeout(60)
-            with silent.accept()[0]:
-                process.send_signal(signal.SIGINT)
-                printed, _ = process.communicate(timeout=60)
-        assert printed.endswith("interrupted\n")
+        process, connection = processes.start(download, proxy, str(tmp_path))
+        silent.settimeout(60)
+        with silent.accept()[0]:
+            os.kill(process.pid, signal.SIGINT)
+            assert processes.finish(process, connection) == "interrupted"
 
 
 def extract_at(size, cache_dir):
-    return transformer(cache_dir, input_size=size).fit_transform(IMAGES[:40])
+    return transformer(cache_dir, input_size=size).fit_transform(IMAGES[:20])
 
 
 def test_what_an_interrupt_leaves_open_in_keras_changes_no_features():
@@ -277,42 +261,57 @@ def test_what_an_interrupt_leaves_open_in_keras_changes_no_features():
     job = partial(extract_at, (36, 36))  # of a network that this process has not built yet
     with keras.name_scope("left open"):
         made, *_ = note(job, None)
-    assert made == finish(*start(run_once, job, None))[0]
+    [(expected, *_)] = processes.finish(*processes.start(run_jobs, (job, None)))
+    assert made == expected
 
 
 def test_four_processes_fill_one_cache_at_once(undisturbed, tmp_path):
-    running = [start(run_once, extract, tmp_path) for _ in range(4)]
-    results = [finish(*process) for process in running]
-    assert {made for made, *_ in results} == {undisturbed[extract][0]}
-    assert finish(*start(run_once, extract, tmp_path))[1] == 0
+    running = [processes.start(run_jobs, (extract, tmp_path)) for _ in range(4)]
+    results = [processes.finish(*process)[0] for process in running]
+    expected = undisturbed[extract][0]
+    assert {made for made, *_ in results} == {expected}
+    assert note(extract, tmp_path)[:2] == (expected, 0)
 
 
-def run_on_a_full_disk(connection, job, cache_dir):
+def assert_not_kept(notes, reason, undisturbed):
+    """What the two jobs make is right, and each call says once why it is not kept."""
+    for job, n_calls, (made, _, caught) in zip((extract, train), (1, 2), notes, strict=True):
+        assert made == undisturbed[job][0]
+        assert len(caught) == n_calls
+        for message in caught:
+            assert "features are right but not kept in the cache" in message
+            assert reason in message
+
+
+def run_on_a_full_disk(connection, *jobs):
     begin(connection)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))  # less than any segment
-    connection.send(note(job, cache_dir))
+    connection.send([note(*job) for job in jobs])
 
 
-@pytest.mark.parametrize(("job", "calls"), [(extract, 1), (train, 2)])
-def test_a_full_disk_costs_a_warning_a_call(job, calls, undisturbed, tmp_path):
-    made, _, caught = finish(*start(run_on_a_full_disk, job, tmp_path))
-    assert made == undisturbed[job][0]
-    assert len(caught) == calls
-    assert all("not kept in the cache: File too large" in message for message in caught)
+def test_a_full_disk_costs_a_warning_a_call(undisturbed, tmp_path):
+    jobs = (extract, tmp_path), (train, tmp_path)
+    notes = processes.finish(*processes.start(run_on_a_full_disk, *jobs))
+    assert_not_kept(notes, "not kept in the cache: File too large", undisturbed)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def run_without_home(connection, job, uid):
+def import_all():
+    """Import what the jobs need, and an ordinary user may not be allowed to read."""
+    note(train, None)
+    importlib.import_module("platformdirs")  # which finds the default folder
+
+
+def run_without_home(connection, uid):
     begin(connection)
-    note(job, None)  # and so import all that an ordinary user may not be allowed to read …
-    importlib.import_module("platformdirs")  # … and what finds the default folder
+    import_all()
     os.environ["HOME"] = "/proc/nobody"  # where not even root can make a folder
     for name in ("SKTRANSFER_CACHE", "XDG_CACHE_HOME"):
         os.environ.pop(name, None)
     if uid is not None:
         del os.environ["HOME"]
         os.setuid(uid)
-    connection.send(note(job, "default"))
+    connection.send([note(extract, "default"), note(train, "default")])
 
 
 NAMELESS = 123_456_789  # a user of whom the system knows no home, as containers have them
@@ -323,42 +322,43 @@ ONLY_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can become an
     ("uid", "said"),
     [(None, "/proc/nobody"), pytest.param(NAMELESS, "no home folder", marks=ONLY_ROOT)],
 )
-@pytest.mark.parametrize(("job", "calls"), [(extract, 1), (train, 2)])
-def test_without_a_home_nothing_is_kept(uid, said, job, calls, undisturbed):
-    made, _, caught = finish(*start(run_without_home, job, uid))
-    assert made == undisturbed[job][0]
-    assert len(caught) == calls
-    assert all("not kept in the cache" in message and said in message for message in caught)
+def test_without_a_home_nothing_is_kept(uid, said, undisturbed):
+    notes = processes.finish(*processes.start(run_without_home, uid))
+    assert_not_kept(notes, said, undisturbed)
 
 
-def run_without_rights(connection, job, cache_dir):
+def run_without_rights(connection, filled, empty):
+    """Fill one of two folders, and carry out jobs where neither may be written."""
     begin(connection)
-    note(job, None)  # and so import all that an ordinary user may not be allowed to read
-    if os.getuid() == 0:
-        os.setuid(65534)
-    with pytest.raises(PermissionError):
-        (Path(cache_dir) / "file").touch()
-    connection.send(note(job, cache_dir))
-
-
-@pytest.mark.parametrize("filled", [True, False])
-def test_a_read_only_folder_is_read_and_not_written(filled, undisturbed):
-    with tempfile.TemporaryDirectory() as folder:
-        if filled:
-            finish(*start(run_once, train, folder))
-        for path in (folder, *map(str, Path(folder).rglob("*"))):
+    import_all()
+    with tempfile.TemporaryDirectory() as elsewhere:
+        note(train, elsewhere)
+        shutil.copytree(elsewhere, filled, dirs_exist_ok=True)
+    for folder in (filled, empty):
+        for path in (folder, *Path(folder).rglob("*")):
             os.chmod(path, 0o555)
-        made, misses, caught = finish(*start(run_without_rights, train, folder))
-        for path in (folder, *map(str, Path(folder).rglob("*"))):
+    processes.drop_rights()
+    for folder in (filled, empty):
+        with pytest.raises(PermissionError):
+            (Path(folder) / "file").touch()
+    jobs = (train, filled), (extract, empty), (train, empty)
+    connection.send([note(*job) for job in jobs])
+
+
+def test_a_read_only_folder_is_read_and_not_written(undisturbed):
+    with tempfile.TemporaryDirectory() as filled, tempfile.TemporaryDirectory() as empty:
+        found, *others = processes.finish(*processes.start(run_without_rights, filled, empty))
+        for path in (empty, filled, *Path(filled).rglob("*")):
             os.chmod(path, 0o755)
-    assert made == undisturbed[train][0]
-    assert len(caught) == (0 if filled else 2)
-    assert (misses == 0) == filled
+        assert not os.listdir(empty)
+    assert found == (undisturbed[train][0], 0, [])
+    assert_not_kept(others, "not kept in the cache: Permission denied", undisturbed)
+    assert all(misses for _, misses, _ in others)
 
 
 @pytest.mark.filterwarnings("ignore::sktransfer.CacheWarning")  # writing to what is not there
 def test_a_folder_removed_again_and_again_changes_no_result(cache, monkeypatch):
-    monkeypatch.setattr(_writer, "FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr(writer, "FLUSH_SECONDS", 0.001)
     expected = extract(None)
     stop = threading.Event()
 
@@ -380,11 +380,11 @@ def test_a_folder_removed_again_and_again_changes_no_result(cache, monkeypatch):
 
 def test_a_folder_removed_again_and_again_changes_no_training(undisturbed, tmp_path):
     folder, removed = tmp_path / "cache", 0
-    process, receiver = start(run_once, train, folder)
-    while not receiver.poll(0.001):
+    process, connection = processes.start(run_jobs, (train, folder))
+    while not connection.poll(0.001):
         removed += folder.exists()
         shutil.rmtree(folder, ignore_errors=True)
-    made, _, caught = finish(process, receiver)
+    [(made, _, caught)] = processes.finish(process, connection)
     assert made == undisturbed[train][0]
     assert all("not kept in the cache" in message for message in caught)
     assert removed
@@ -402,12 +402,20 @@ def write_weights(path, seed):
 
 
 def extract_by(weights, cache_dir):
-    return transformer(cache_dir, weights=weights).fit_transform(IMAGES[:40])
+    return transformer(cache_dir, weights=weights).fit_transform(IMAGES[:20])
+
+
+def run_as_asked(connection):
+    """Carry out one job after the other, until there are no more."""
+    begin(connection)
+    for job, cache_dir in iter(connection.recv, None):
+        connection.send(note(job, cache_dir))
 
 
 def test_weights_replaced_under_their_name_make_their_own_features(tmp_path):
     path, cache = tmp_path / "mine.weights.h5", tmp_path / "cache"
     job = partial(extract_by, path)
+    process, connection = processes.start(run_as_asked)
 
     def replace(seed):
         new = write_weights(tmp_path / "new.weights.h5", seed)
@@ -415,36 +423,41 @@ def test_weights_replaced_under_their_name_make_their_own_features(tmp_path):
         new.replace(path)
         return made, path.stat().st_size
 
+    def note_there():
+        connection.send((job, cache))
+        return processes.receive(connection)
+
     first = replace(seed=0)
-    assert note(job, cache)[:2] == (first[0], 40)
-    assert finish(*start(run_once, job, cache))[:2] == (first[0], 0)
+    assert note(job, cache)[:2] == (first[0], 20)
+    assert note_there()[:2] == (first[0], 0)
     second = replace(seed=1)
     assert second[0] != first[0]
     assert second[1] == first[1]
-    assert finish(*start(run_once, job, cache))[:2] == (second[0], 40)
+    assert note_there()[:2] == (second[0], 20)
     assert note(job, cache)[:2] == (second[0], 0)
     assert replace(seed=2)[0] == note(job, cache)[0] != second[0]
+    connection.send(None)
+    process.join(60)
+    assert process.exitcode == 0
 
 
 @pytest.fixture
 def filled(tmp_path, monkeypatch):
-    """A copy of a cache, as this process has not seen it yet, with one segment; features."""
-    monkeypatch.setattr(_writer, "FLUSH_SECONDS", 1000)
+    """A copy of a cache, as this process has not seen it yet: its largest segment; features."""
+    monkeypatch.setattr(writer, "FLUSH_SECONDS", 1000)
     expected = extract(tmp_path / "original")
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
-    [segment] = (tmp_path / "copy").rglob(f"*{SUFFIX}")
-    return segment, expected
+    segments = (tmp_path / "copy").rglob(f"*{SUFFIX}")
+    return max(segments, key=lambda path: path.stat().st_size), expected
 
 
 def regions(content):
     """Where each part of a segment begins."""
     header = int.from_bytes(content[:8], "little")
-    sizes = {"keys": 32 * len(IMAGES), "checksums": 4 * len(IMAGES)}
-    starts = {"length": 0, "header": 8, "rows": 8 + header}
     described = json.loads(content[8 : 8 + header])
-    assert sizes.keys() < described.keys()
-    return starts | {
-        name: 8 + header + described[name]["data_offsets"][0] for name in (*sizes, "rows")
+    parts = ("keys", "checksums", "rows")
+    return {"length": 0, "header": 8} | {
+        name: 8 + header + described[name]["data_offsets"][0] for name in parts
     }
 
 
@@ -478,13 +491,14 @@ def test_foreign_things_in_the_cache_do_no_harm(filled):
     segment, expected = filled
     cache, rows = segment.parents[2], segment.parent
     transformer(cache, layer="block3_conv2").fit_transform(255 - IMAGES)
-    [other] = set(rows.parent.glob(f"*/*{SUFFIX}")) - {segment}
-    names = [rows / f"{uuid.uuid4().hex}{SUFFIX}" for _ in range(5)]
-    shutil.copy(other, names[0])  # rows of as many numbers, of another layer
-    names[1].mkdir()
-    names[2].symlink_to("nowhere")
-    os.mkfifo(names[3])
-    names[4].write_bytes(b"\xff" * 1000)
+    others = set(rows.parent.glob(f"*/*{SUFFIX}")) - set(rows.iterdir())
+    names = [rows / f"{uuid.uuid4().hex}{SUFFIX}" for _ in range(6)]
+    for other, name in zip(others, names[:2], strict=True):
+        shutil.copy(other, name)  # rows of as many numbers, of another layer
+    names[2].mkdir()
+    names[3].symlink_to("nowhere")
+    os.mkfifo(names[4])
+    names[5].write_bytes(b"\xff" * 1000)
     (cache / "networks" / "notes.txt").write_text("mine")
     (rows.parent / ("f" * 64)).write_text("a file where a folder may be")
     misses = transformer(cache).cache_info().misses
@@ -492,16 +506,29 @@ def test_foreign_things_in_the_cache_do_no_harm(filled):
     assert transformer(cache).cache_info().misses == misses
     assert is_healed(segment, expected)
     clear_cache(cache)
-    assert names[1].is_dir()
+    assert names[2].is_dir()
     assert (cache / "networks" / "notes.txt").exists()
 
 
-def test_what_a_later_version_keeps_is_left_alone(cache, monkeypatch):
-    with monkeypatch.context() as later:
-        later.setattr(_backbones, "FORMAT", 99)  # of what is known of networks …
-        later.setattr(_facts, "FORMAT", 99)  # … and of rows
+@pytest.fixture
+def later(monkeypatch):
+    """A context in which all is kept as a later version would."""
+
+    @contextlib.contextmanager
+    def context():
+        with monkeypatch.context() as patch:
+            patch.setattr(source, "FORMAT", 99)  # of what is known of networks …
+            patch.setattr(keys, "FORMAT", 99)  # … and of rows
+            yield
+
+    return context
+
+
+def test_what_a_later_version_keeps_is_left_alone(cache, later):
+    with later():
         extract("default")
-    theirs = {path: path.read_bytes() for path in _own_files(cache)}
+    theirs = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+    assert len(theirs) > 1
     before = transformer().cache_info().misses
     np.testing.assert_array_equal(extract("default"), extract(None))
     assert transformer().cache_info().misses == before + len(IMAGES)
@@ -509,16 +536,16 @@ def test_what_a_later_version_keeps_is_left_alone(cache, monkeypatch):
     assert theirs == {path: path.read_bytes() for path in theirs}
 
 
-def test_what_a_later_version_keeps_is_not_served_under_our_names(filled, monkeypatch):
+def test_what_a_later_version_keeps_is_not_served_under_our_names(filled, later):
     segment, expected = filled
-    cache = segment.parents[2]
+    cache, rows = segment.parents[2], segment.parent
     [manifest] = (cache / "networks").iterdir()
     ours = manifest.read_bytes()
-    with monkeypatch.context() as later:
-        later.setattr(_facts, "FORMAT", 99)
+    with later():
         extract(cache)
-    [theirs] = set(cache.glob(f"rows/*/*{SUFFIX}")) - {segment}
-    theirs.replace(segment)
+    [theirs] = set(cache.glob("rows/*")) - {rows}
+    shutil.rmtree(rows)
+    theirs.rename(rows)
     manifest.write_text('{"format": 99, "facts": {"layers": 3}}')
     misses = transformer(cache).cache_info().misses
     np.testing.assert_array_equal(extract(cache), expected)
@@ -527,9 +554,9 @@ def test_what_a_later_version_keeps_is_not_served_under_our_names(filled, monkey
 
 
 def test_threads_give_the_same_scores():
-    expected = cross_val_score(classifier(), IMAGES[:80], LABELS[:80], cv=2)
+    expected = cross_val_score(classifier(), IMAGES[:40], LABELS[:40], cv=2)
     with parallel_config("threading", n_jobs=2):
-        scores = cross_val_score(classifier(), IMAGES[:80], LABELS[:80], cv=2)
+        scores = cross_val_score(classifier(), IMAGES[:40], LABELS[:40], cv=2)
     np.testing.assert_array_equal(scores, expected)
 
 
@@ -559,8 +586,8 @@ def test_processes_of_joblib_give_the_same_bits(tmp_path):
     def logits(n_jobs):
         return cross_val_predict(
             classifier(tmp_path / f"n_jobs={n_jobs}"),  # so that neither finds what others did
-            IMAGES[:80],
-            LABELS[:80],
+            IMAGES[:40],
+            LABELS[:40],
             cv=2,
             method="decision_function",
             n_jobs=n_jobs,
@@ -576,7 +603,7 @@ def score_in_forks(connection, cache_dir):
 
     def scores():
         return cross_val_score(
-            classifier(cache_dir), IMAGES[:80], LABELS[:80], cv=2, error_score="raise"
+            classifier(cache_dir), IMAGES[:40], LABELS[:40], cv=2, error_score="raise"
         )
 
     with parallel_config("multiprocessing", n_jobs=2):
@@ -591,19 +618,18 @@ def score_in_forks(connection, cache_dir):
 
 
 def test_multiprocessing_is_right_or_refused(tmp_path):
-    before, alone, message = finish(*start(score_in_forks, tmp_path))
+    started = processes.start(score_in_forks, tmp_path)
+    before, alone, message = processes.finish(*started)
     assert before == alone
     assert "loky" in message
 
 
 def fork_beside_a_thread(connection, cache_dir):
     """Fork again and again while a thread computes, and use a network in each child."""
-    from sktransfer._networks import frozen as _frozen
-
     begin(connection)
-    worker = threading.Thread(target=extract, args=(None,))
+    worker = threading.Thread(target=train, args=(None,))
     worker.start()
-    while not _frozen._used_in_process:
+    while not transformer(None).cache_info().misses:
         time.sleep(0.001)
     codes = []
     while worker.is_alive() or len(codes) < 3:
@@ -622,5 +648,5 @@ def fork_beside_a_thread(connection, cache_dir):
 
 
 def test_a_fork_beside_a_working_thread_is_refused_instead_of_hanging(tmp_path):
-    codes = finish(*start(fork_beside_a_thread, tmp_path))
+    codes = processes.finish(*processes.start(fork_beside_a_thread, tmp_path))
     assert set(codes) == {7}

@@ -1,11 +1,12 @@
 import keras
 import numpy as np
 import pytest
-from test_backbones import spec
-from test_frozen import relative_error
+from architectures import smallest_size
+from networks import network, relative_error
 
-from sktransfer._networks.folding import foldable_norms, folded
-from sktransfer._networks.frozen import load
+from sktransfer._networks.build import unpack
+from sktransfer._networks.folding import Prefix, foldable_norms
+from sktransfer._networks.info import Cut
 
 layers = keras.layers
 
@@ -20,7 +21,7 @@ def stirred(model):
 
 
 def whole(model):
-    return folded(model, foldable_norms(model), "float32")
+    return Prefix(model, frozenset(foldable_norms(model))).folded("float32")
 
 
 def norms_of(model):
@@ -33,18 +34,22 @@ def agrees(model):
     return relative_error(got, expected) < 1e-5
 
 
-@pytest.mark.parametrize("norm", [{}, {"scale": False}, {"center": False, "epsilon": 0.1}])
-@pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize(
-    "convolution",
-    [
-        lambda **options: layers.Conv2D(4, 3, strides=2, **options),
-        lambda **options: layers.DepthwiseConv2D(3, depth_multiplier=2, **options),
-        lambda **options: layers.SeparableConv2D(4, 3, depth_multiplier=2, **options),
-    ],
-)
+CONVOLUTIONS = {
+    "full": lambda **options: layers.Conv2D(4, 3, strides=2, **options),
+    "depthwise": lambda **options: layers.DepthwiseConv2D(3, depth_multiplier=2, **options),
+    "separable": lambda **options: layers.SeparableConv2D(4, 3, depth_multiplier=2, **options),
+}
+NORMS = ({}, {"scale": False}, {"center": False, "epsilon": 0.1})
+EACH_PAIR = [  # of convolution, use_bias and norm
+    (convolution, (i + j) % 2 == 0, norm)
+    for i, convolution in enumerate(CONVOLUTIONS)
+    for j, norm in enumerate(NORMS)
+]
+
+
+@pytest.mark.parametrize(("convolution", "use_bias", "norm"), EACH_PAIR)
 def test_batch_norm_becomes_part_of_the_convolution_below(convolution, use_bias, norm):
-    below = [keras.Input((12, 12, 3)), convolution(use_bias=use_bias)]
+    below = [keras.Input((12, 12, 3)), CONVOLUTIONS[convolution](use_bias=use_bias)]
     x = keras.Sequential([*below, layers.BatchNormalization(**norm), layers.ReLU()])
     model = stirred(keras.Model(x.inputs[0], x.outputs[0]))
     before = model.get_weights()
@@ -71,34 +76,36 @@ def test_it_stays_where_something_else_sees_the_convolution():
     assert agrees(model)
 
 
-def test_what_a_convolution_itself_makes_can_be_asked_for():
-    network = load(spec("mobilenet", weights=None, input_size=(32, 32)))
-    names = [layer["name"] for layer in network.facts["layers"]]
-    chosen = "conv_pw_3", "conv_pw_3_bn", "conv_dw_5", "conv_pw_13_relu"
-    cuts = [(names.index(name), None) for name in chosen]
-    batch = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
-    together = network.rows(batch, cuts)
-    for name, cut, rows in zip(chosen, cuts, together, strict=True):
-        [alone] = network.rows(batch, [cut])
-        np.testing.assert_array_equal(alone, rows)
-        plain = keras.Model(network._model.input, network._model.get_layer(name).output)
-        assert relative_error(rows, plain.predict(batch, verbose=0)) < 1e-5
+CHOSEN = ("conv_pw_3", "conv_pw_3_bn", "conv_dw_5", "conv_pw_7_relu")
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenet", "mobilenet_v2", pytest.param("xception", marks=pytest.mark.slow)]
+    ("name", "chosen", "n_drawn"),
+    [
+        ("mobilenet", CHOSEN, 1),
+        ("mobilenet_v2", (), 3),
+        pytest.param("xception", (), 4, marks=pytest.mark.slow),
+    ],
 )
-def test_any_cuts_together_give_the_bits_that_each_gives_alone(name):
-    side = 71 if name == "xception" else 32
-    network = load(spec(name, weights=None, input_size=(side, side)))
-    single = [i for i, layer in enumerate(network.facts["layers"]) if layer["shape"]]
+def test_any_cuts_together_give_the_bits_that_each_gives_alone(name, chosen, n_drawn):
+    """Those right at a convolution into which a BatchNorm is folded elsewhere as well."""
+    size = smallest_size(name)
+    frozen = network(name, weights=None, size=size)
     rng = np.random.default_rng(0)
-    batch = rng.uniform(-1, 1, (4, side, side, 3)).astype(np.float32)
-    cuts = [(int(i), None) for i in rng.choice(single, 4, replace=False)]
-    together = network.rows(batch, cuts)
+    batch = rng.uniform(-1, 1, (4, *size, 3)).astype(np.float32)
+    single = [i for i, layer in enumerate(frozen.info.layers) if layer.shape]
+    cuts = [frozen.info.cut_at(layer) for layer in chosen]
+    cuts += [Cut(int(i)) for i in rng.choice(single, n_drawn, replace=False)]
+    together = frozen.rows(batch, cuts)
     for cut, rows in zip(cuts, together, strict=True):
-        [alone] = network.rows(batch, [cut])
+        [alone] = frozen.rows(batch, [cut])
         np.testing.assert_array_equal(alone, rows)
+    if chosen:
+        plain = unpack(frozen.pack())
+        outputs = [plain.get_layer(layer).output for layer in chosen]
+        expected = keras.Model(plain.input, outputs)(batch, training=False)
+        for rows, wanted in zip(together[: len(chosen)], expected, strict=True):
+            assert relative_error(rows, wanted) < 1e-5
 
 
 def test_what_is_folded_does_not_depend_on_the_cuts():
@@ -107,14 +114,11 @@ def test_what_is_folded_does_not_depend_on_the_cuts():
     seen = layers.Conv2D(3, 3, padding="same")(inputs)
     normed = layers.BatchNormalization()(seen)
     model = stirred(keras.Model(inputs, layers.Add()([normed, seen])))
-    network = load(spec(model, preprocessing=None))
-    names = [layer["name"] for layer in network.facts["layers"]]
-    cut, end = (
-        (names.index(normed._keras_history.operation.name), None),
-        (len(names) - 1, None),
-    )
+    frozen = network(model)
+    cut = frozen.info.cut_at(normed._keras_history.operation.name)
+    end = frozen.info.cut_at(None)
     batch = np.random.default_rng(0).uniform(-1, 1, (4, 12, 12, 3)).astype(np.float32)
-    [alone], (together, _) = network.rows(batch, [cut]), network.rows(batch, [cut, end])
+    [alone], (together, _) = frozen.rows(batch, [cut]), frozen.rows(batch, [cut, end])
     np.testing.assert_array_equal(alone, together)
 
 
@@ -123,7 +127,6 @@ def test_layers_within_layers_are_as_precise_as_asked():
     model = stirred(keras.Sequential([keras.Input((12, 12, 3)), layers.Rescaling(0.5), inner]))
     model = keras.Model(model.inputs[0], model.outputs[0])
     batch = np.random.default_rng(0).uniform(-1, 1, (4, 12, 12, 3)).astype(np.float32)
-    exact, lean = (
-        np.asarray(m(batch), np.float32) for m in (model, folded(model, (), "bfloat16"))
-    )
+    in_half_precision = Prefix(model, frozenset()).folded("bfloat16")
+    exact, lean = (np.asarray(m(batch), np.float32) for m in (model, in_half_precision))
     assert 1e-4 < relative_error(lean, exact) < 1e-2

@@ -1,23 +1,34 @@
 import fnmatch
+import gc
+import multiprocessing
 import pickle
 import random
 import re
-import subprocess
-import sys
 import urllib.request
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import pytest
 from agreement import assert_same_features
-from test_backbones import spec
-from test_every_backbone import SMALLEST, relative_error
+from architectures import smallest_size
+from memory import forget_networks
+from networks import LARGEST_BATCH, network, relative_error
 
-from sktransfer import BackboneError, FineTunedConvNetClassifier, PretrainedFeatureTransformer
-from sktransfer._networks import frozen as _frozen
+from sktransfer import (
+    BackboneError,
+    FineTunedConvNetClassifier,
+    ForkedProcessError,
+    PretrainedFeatureTransformer,
+)
+from sktransfer._networks.build import unpack
+from sktransfer._networks.catalogue import FAMILIES
+from sktransfer._networks.engines import ENGINES
+from sktransfer._networks.engines.keras import KerasEngine
 from sktransfer._networks.fingerprint import fingerprint
-from sktransfer._networks.frozen import MAX_FUNCTIONS, load
-from sktransfer._networks.source import FAMILIES
+from sktransfer._networks.frozen import MAX_FUNCTIONS
+from sktransfer._networks.info import Cut
 from sktransfer._runtime.backend import weights_folder
 
 
@@ -31,74 +42,84 @@ def small_network(seed=0, size=(12, 12)):
 
 
 def test_pooling_is_over_all_positions():
-    network = load(spec())
-    output = network.facts["output"]
+    tiny = network()
     batch = np.random.default_rng(0).uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32)
-    cuts = [(output, None), (output, "avg"), (output, "max")]
-    rows, average, maximum = network.rows(batch, cuts)
+    cuts = [tiny.info.cut_at(None, pooling) for pooling in (None, "avg", "max")]
+    rows, average, maximum = tiny.rows(batch, cuts)
     np.testing.assert_allclose(average, rows.mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(maximum, rows.max(axis=(1, 2)))
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "resnet50", "tiny", "vgg16"])
-def test_what_comes_along_in_a_batch_changes_nothing(name):
-    network = load(spec(name, weights=None, input_size=(64, 64)))
-    cut, most = [(network.facts["output"], None)], network.batch_sizes[-1]
-    batch = np.random.default_rng(0).uniform(-1, 1, (most, 64, 64, 3)).astype(np.float32)
-    [together] = network.rows(batch, cut)
-    np.testing.assert_array_equal(network.rows(batch, cut)[0], together)
-    [backwards] = network.rows(batch[::-1], cut)
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("mobilenet", None), ("resnet50", None), ("tiny", None), ("vgg16", "block4_pool")],
+)
+def test_other_images_in_a_batch_change_nothing(name, layer):
+    frozen = network(name, weights=None, size=(64, 64))
+    cut = [frozen.info.cut_at(layer)]
+    shape = (LARGEST_BATCH, 64, 64, 3)
+    batch = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    [together] = frozen.rows(batch, cut)
+    np.testing.assert_array_equal(frozen.rows(batch, cut)[0], together)
+    [backwards] = frozen.rows(batch[::-1], cut)
     assert_same_features(backwards, together[::-1])
-    for i in range(most):
-        [alone] = network.rows(batch[i : i + 1], cut)
+    for i in range(LARGEST_BATCH):
+        [alone] = frozen.rows(batch[i : i + 1], cut)
         assert_same_features(alone[0], together[i])
 
 
-def test_cuts_by_the_dozen_are_neither_confused_nor_hoarded():
-    network = load(spec(weights=None, input_size=(32, 32)))
-    batch = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
-    cuts = range(1, network.facts["output"] + 1)
-    first = [network.rows(batch, [(cut, None)])[0] for cut in cuts]
-    for cut, rows in zip(cuts, first, strict=True):
-        np.testing.assert_array_equal(network.rows(batch, [(cut, None)])[0], rows)
-    assert len(network._functions) <= MAX_FUNCTIONS
-
-
 def test_random_weights_are_the_same_every_time():
-    first = load(spec("mobilenet", weights=None, input_size=(32, 32))).facts
-    for size in (33, 34, 35, 36, 37):  # more than are held in memory
-        load(spec("tiny", weights=None, input_size=(size, size)))
-    again = load(spec("mobilenet", weights=None, input_size=(32, 32))).facts
-    assert first == again
+    first = network("mobilenet", weights=None, size=(64, 64)).info
+    forget_networks()
+    assert network("mobilenet", weights=None, size=(64, 64)).info == first
+
+
+def test_many_cuts_are_neither_confused_nor_all_held(monkeypatch):
+    held = weakref.WeakSet()  # functions that the network has compiled and not let go
+
+    class Watched(KerasEngine):
+        def compile(self, prefix, precision):
+            function = super().compile(prefix, precision)
+            held.add(function)
+            return function
+
+    monkeypatch.setitem(ENGINES, "watched", Watched())
+    tiny = network(weights=None, size=(32, 32))
+    batch = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    cuts = [Cut(position) for position in range(1, tiny.info.output + 1)]
+    first = [tiny.rows(batch, [cut], engine="watched")[0] for cut in cuts]
+    for cut, rows in zip(cuts, first, strict=True):
+        np.testing.assert_array_equal(tiny.rows(batch, [cut], engine="watched")[0], rows)
+    gc.collect()
+    assert 0 < len(held) <= MAX_FUNCTIONS < len(cuts)
 
 
 def test_layers_are_named_as_in_a_fresh_process():
     for _ in range(2):
         small_network()  # which moves Keras' counters on
-    network = load(spec("inception_v3", weights=None, input_size=(75, 75)))
-    names = [layer["name"] for layer in network.facts["layers"]]
+    info = network("inception_v3", weights=None, size=(75, 75)).info
+    names = [layer.name for layer in info.layers]
     assert len(set(names)) == len(names)
     assert {"conv2d", "conv2d_93", "batch_normalization_93", "mixed10"} <= set(names)
     assert "conv2d_94" not in names
 
 
-def test_building_leaves_no_trace_in_global_state(tmp_path):
+def test_building_leaves_no_trace_in_global_state():
     random.seed(5)
     keras.config.set_dtype_policy("mixed_bfloat16")
     keras.config.set_floatx("float16")
     try:
         before = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002
-        network = load(spec("tiny", weights=None, input_size=(20, 20)))
-        cut = (network.facts["output"], "avg")
-        [rows] = network.rows(np.ones((1, 20, 20, 3), np.float32), [cut])
+        tiny = network(weights=None, size=(20, 20))
+        cut = tiny.info.cut_at(None, "avg")
+        [rows] = tiny.rows(np.ones((1, 20, 20, 3), np.float32), [cut])
         assert random.getstate() == before[0]
         np.testing.assert_equal(np.random.get_state(legacy=False), before[1])  # noqa: NPY002
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
         assert keras.config.floatx() == "float16"
         assert rows.dtype == np.float32
-        assert {v.dtype for v in (*network._model.weights, *network._model.inputs)} == {
-            "float32"
-        }
+        model = unpack(tiny.pack())
+        assert {v.dtype for v in (*model.weights, *model.inputs)} == {"float32"}
     finally:
         keras.config.set_dtype_policy("float32")
         keras.config.set_floatx("float32")
@@ -117,16 +138,16 @@ def test_the_fingerprint_follows_code_of_layers_within_layers():
         def call(self, x):
             return 2 * x
 
-    def network():
+    def nested():
         first = keras.Input((12, 12, 3), name="first")
         inside = keras.Sequential([first, Doubling(name="own")])
         inputs = keras.Input((12, 12, 3))
         return keras.Model(inputs, inside(inputs))
 
-    doubled = fingerprint(network(), (12, 12))
-    assert fingerprint(network(), (12, 12)) == doubled
+    doubled = fingerprint(nested(), (12, 12))
+    assert fingerprint(nested(), (12, 12)) == doubled
     Doubling.call = lambda self, x: 3 * x
-    assert fingerprint(network(), (12, 12)) != doubled
+    assert fingerprint(nested(), (12, 12)) != doubled
 
 
 def features(model, X, **parameters):
@@ -138,7 +159,7 @@ RGB = np.random.default_rng(1).integers(0, 256, (5, 12, 12, 3), dtype=np.uint8)
 
 
 def test_a_layer_named_after_its_activation_does_not_hide_it():
-    def network(activation):
+    def activated(activation):
         keras.utils.set_random_seed(0)
         layers = [
             keras.Input((12, 12, 3)),
@@ -147,7 +168,7 @@ def test_a_layer_named_after_its_activation_does_not_hide_it():
         ]
         return keras.Sequential(layers)
 
-    relu, tanh = network("relu"), network("tanh")
+    relu, tanh = activated("relu"), activated("tanh")
     prints = (fingerprint(keras.Model(n.inputs, n.outputs), (12, 12)) for n in (relu, tanh))
     assert len(set(prints)) == 2
     assert not np.array_equal(features(relu, RGB), features(tanh, RGB))
@@ -163,7 +184,13 @@ def test_a_network_within_a_network(size):
     assert relative_error(features(model, RGB, layer="base"), expected) < 1e-5
     assert relative_error(features(model, RGB), np.maximum(expected, 0)) < 1e-5
     fitted = FineTunedConvNetClassifier(
-        model, preprocessing="rescale", unfreeze=1, early_stopping=False, random_state=0
+        model,
+        preprocessing="rescale",
+        unfreeze=1,
+        head_epochs=2,
+        fine_tune_epochs=2,
+        early_stopping=False,
+        random_state=0,
     ).fit(RGB, [0, 1, 0, 1, 0])
     logits = np.asarray(fitted.model_(RGB / np.float32(255)))[:, 0]
     np.testing.assert_allclose(fitted.decision_function(RGB), logits, rtol=1e-4, atol=1e-5)
@@ -179,24 +206,21 @@ def test_a_network_within_a_network(size):
 )
 def test_random_layers_begin_each_fit_alike(noise):
     layers = [keras.Input((12, 12, 3)), keras.layers.Conv2D(4, 3), noise]
-    network = keras.Sequential([*layers, keras.layers.Conv2D(4, 3)])
-
-    def logits():
-        return (
-            FineTunedConvNetClassifier(
-                network,
-                preprocessing="rescale",
-                unfreeze="all",
-                augmentation=None,
-                early_stopping=False,
-                fine_tune_learning_rate=1e-2,
-                random_state=0,
-            )
-            .fit(RGB, [0, 1, 0, 1, 0])
-            .decision_function(RGB)
-        )
-
-    np.testing.assert_array_equal(logits(), logits())
+    classifier = FineTunedConvNetClassifier(
+        keras.Sequential([*layers, keras.layers.Conv2D(4, 3)]),
+        preprocessing="rescale",
+        unfreeze="all",
+        augmentation=None,
+        head_epochs=2,
+        fine_tune_epochs=3,
+        early_stopping=False,
+        fine_tune_learning_rate=1e-2,
+        random_state=0,
+    )
+    first, again = (
+        classifier.fit(RGB, [0, 1, 0, 1, 0]).decision_function(RGB) for _ in range(2)
+    )
+    np.testing.assert_array_equal(again, first)
 
 
 def test_a_layer_used_twice():
@@ -229,7 +253,7 @@ def test_layers_with_state_of_their_own_are_copied_with_it(tmp_path):
 
 
 def test_the_code_of_a_layer_of_the_users_own_counts():
-    def network(factor):
+    def scaling(factor):
         class Scale(keras.layers.Layer):
             def call(self, x):
                 return x * 2 if factor == 2 else x * 3
@@ -242,7 +266,7 @@ def test_the_code_of_a_layer_of_the_users_own_counts():
         type(layer).__name__ = "Scale"
         return keras.Sequential([keras.Input((12, 12, 3)), layer])
 
-    two, three = features(network(2), RGB), features(network(3), RGB)
+    two, three = features(scaling(2), RGB), features(scaling(3), RGB)
     np.testing.assert_allclose(three, two * 1.5, rtol=1e-5)
 
 
@@ -283,25 +307,31 @@ last = keras.layers.Activation(scaled)
 }
 
 
-@pytest.mark.parametrize("way", SCALING)
-@pytest.mark.parametrize("form", ["model", "pickle", "file"])
-@pytest.mark.parametrize("restarted", [False, True])
+FORMS = ("model", "pickle", "file")
+EACH_PAIR = [  # of way, form and restarted
+    (way, form, (i + j) % 2 == 1)
+    for i, way in enumerate(SCALING)
+    for j, form in enumerate(FORMS)
+]
+
+
+@pytest.mark.parametrize(("way", "form", "restarted"), EACH_PAIR)
 def test_code_of_the_users_own_counts_wherever_it_is(way, form, restarted, tmp_path):
     path, made = tmp_path / "scaled.keras", []
     for factor in ("2.0", "3.0"):
         code = SCALING[way].replace("FACTOR", factor)
         exec(code, names := {"keras": keras, "__name__": "theirs"})
-        network = keras.Sequential([keras.Input((12, 12, 3)), names["last"]])
-        transformer = PretrainedFeatureTransformer(network, preprocessing="rescale")
+        model = keras.Sequential([keras.Input((12, 12, 3)), names["last"]])
+        transformer = PretrainedFeatureTransformer(model, preprocessing="rescale")
         if not made:  # a file and a pickle are what they were, whatever the code is now
-            network.save(path)
+            model.save(path)
             pickled = pickle.dumps(transformer)
         if form == "file":
             transformer.set_params(backbone=path)
         if form == "pickle":
             transformer = pickle.loads(pickled)
         if restarted:
-            _frozen._networks.clear()  # as in a new process
+            forget_networks()  # as in a new process
         made.append(transformer.fit_transform(RGB))
     np.testing.assert_allclose(made[1], made[0] * 1.5, rtol=1e-5)
 
@@ -312,7 +342,7 @@ def test_code_of_the_users_own_is_kept_and_looked_up(tmp_path):
     keras.Sequential([keras.Input((12, 12, 3)), names["last"]]).save(path)
     first = features(path, RGB)
     before = PretrainedFeatureTransformer().cache_info().misses
-    _frozen._networks.clear()
+    forget_networks()
     np.testing.assert_array_equal(features(path, RGB), first)
     assert PretrainedFeatureTransformer().cache_info().misses == before
 
@@ -361,6 +391,12 @@ def test_a_users_model_is_copied_and_never_changed():
     np.testing.assert_array_equal(transformer.transform(X), features)
 
 
+def test_layers_of_the_users_own_keep_their_names():
+    model = small_network()
+    names = [layer.name for layer in network(model).info.layers]
+    assert names == [operation.name for operation in model.operations]
+
+
 def test_a_users_model_pickles_as_configuration_and_arrays():
     transformer = PretrainedFeatureTransformer(small_network(), preprocessing=None)
     X = np.random.default_rng(0).uniform(0, 255, (5, 12, 12, 3))
@@ -389,9 +425,8 @@ def test_a_file_of_the_users_own_is_a_backbone(tmp_path, kind):
 
 
 def test_weights_from_a_file(tmp_path):
-    tiny = load(spec("tiny"))._model
     path = tmp_path / "mine.weights.h5"
-    tiny.save_weights(path)
+    unpack(network("tiny").pack()).save_weights(path)
     X = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
     got = PretrainedFeatureTransformer("tiny", weights=path).fit_transform(X)
     np.testing.assert_array_equal(got, PretrainedFeatureTransformer("tiny").fit_transform(X))
@@ -423,9 +458,8 @@ AT_ONCE = {"mobilenet_v3_small": "weights_mobilenet_v3_small_224_1.0_float_no_to
 )
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined:UserWarning")
 def test_what_cannot_be_downloaded_is_named_and_where_to_put_it(name, no_network):
-    size = (SMALLEST.get(name, 32),) * 2
     with pytest.raises(BackboneError, match="could not be downloaded") as caught:
-        load(spec(name, input_size=size))
+        network(name, size=smallest_size(name))
     message = str(caught.value)
     file = re.search(r"needs the file (\S+)", message)[1]
     assert file == AT_ONCE.get(name, file)
@@ -446,46 +480,33 @@ def test_networks_that_cannot_serve_are_refused():
         (forked, None, r"1 inputs and 2 outputs.*keras\.Model\("),
         (grey, None, "takes"),
         (keras.Sequential([keras.layers.Conv2D(2, 3)]), None, "begin it with"),
-        (free, None, "say input_size"),
+        (free, None, "set input_size"),
         (small_network(), (10, 10), "takes"),
     ):
         with pytest.raises(BackboneError, match=message):
-            load(spec(model, preprocessing=None, input_size=size))
-    assert load(spec(free, preprocessing=None, input_size=(9, 9))).facts["input_size"] == [
-        9,
-        9,
-    ]
+            network(model, size=size)
+    assert network(free, size=(9, 9)).info.input_size == (9, 9)
 
 
 def test_a_lambda_layer_is_refused_until_its_user_trusts_it(tmp_path):
-    code = """
-import sys
-import keras
-import numpy as np
-from sktransfer import BackboneError, PretrainedFeatureTransformer
+    layers = [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: 2 * x, name="double")]
+    model, path = keras.Sequential(layers), tmp_path / "mine.keras"
+    model.save(path)
+    X = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 
-X = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-layers = [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: 2 * x, name="double")]
-model = keras.Sequential(layers)
-model.save(sys.argv[1])
-ways = [
-    PretrainedFeatureTransformer(network, preprocessing="rescale", cache_dir=None)
-    for network in (sys.argv[1], model)
-]
-for way in ways:
-    try:
-        way.fit(X)
-    except BackboneError as error:
-        assert "Lambda" in str(error) and "enable_unsafe_deserialization()" in str(error)
-    else:
-        raise AssertionError("was not refused")
-keras.config.enable_unsafe_deserialization()
-for way in ways:
-    np.testing.assert_allclose(way.fit_transform(X), 2 * (X.reshape(3, -1) / 255), rtol=1e-6)
-"""
-    command = [sys.executable, "-c", code, str(tmp_path / "mine.keras")]
-    result = subprocess.run(command, capture_output=True, timeout=300)
-    assert result.returncode == 0, result.stderr.decode()
+    def refused_then_trusted():
+        for backbone in (path, model):
+            with pytest.raises(BackboneError, match=r"(?s)Lambda.*deserialization\(\)"):
+                features(backbone, X)
+        keras.config.enable_unsafe_deserialization()
+        for backbone in (path, model):
+            expected = 2 * (X.reshape(3, -1) / 255)
+            np.testing.assert_allclose(features(backbone, X), expected, rtol=1e-6)
+
+    with ThreadPoolExecutor(1) as thread:  # of which alone Keras notes the trust
+        thread.submit(refused_then_trusted).result()
+    with pytest.raises(BackboneError, match="Lambda"):
+        network(path)
 
 
 def with_top(*layers):
@@ -497,13 +518,13 @@ def with_top(*layers):
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
 def test_a_top_that_is_still_on_is_said(activation):
     dropout = keras.layers.Dropout(0.5)
-    network = with_top(dropout, keras.layers.Dense(5, activation, name="classes"))
+    model = with_top(dropout, keras.layers.Dense(5, activation, name="classes"))
     with pytest.warns(UserWarning, match="'classes'.*layer='pool'"):
-        features(network, RGB)
-    features(network, RGB, layer="classes")  # as asked for: no warning
+        features(model, RGB)
+    features(model, RGB, layer="classes")  # as asked for: no warning
     with pytest.warns(UserWarning, match="'classes'.*'pool'.*output") as caught:
         FineTunedConvNetClassifier(
-            network, preprocessing="rescale", unfreeze=0, head_C=1.0, augmentation=None
+            model, preprocessing="rescale", unfreeze=0, head_C=1.0, augmentation=None
         ).fit(RGB, [0, 1, 0, 1, 0])
     assert {warning.filename for warning in caught} == {__file__}
 
@@ -518,28 +539,31 @@ def test_a_top_of_several_layers_is_said_and_what_is_no_top_is_not():
 
 def test_arguments_that_the_constructor_refuses_are_named():
     with pytest.raises(BackboneError, match="beta"):
-        load(spec("mobilenet", weights=None, params={"beta": 2}))
+        network("mobilenet", weights=None, params={"beta": 2})
     with pytest.raises(BackboneError, match="VGG16"):
-        load(spec("vgg16", weights=None, input_size=(8, 8)))
+        network("vgg16", weights=None, size=(8, 8))
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_after_use_is_refused_instead_of_hanging():
-    code = """
-import os, sys
-import numpy as np
-from sktransfer import ForkedProcessError, PretrainedFeatureTransformer
-X = np.zeros((2, 8, 8), np.uint8)
-transformer = PretrainedFeatureTransformer("tiny").fit(X)
-transformer.transform(X)
-child = os.fork()
-if child == 0:
-    try:
-        transformer.transform(X)      # from the cache: needs no network
-        transformer.transform(X + 1)  # needs one
-    except ForkedProcessError as error:
-        os._exit(7 if "loky" in str(error) else 1)
-    os._exit(2)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)
-    assert result.returncode == 7, result.stderr.decode()
+    X = np.zeros((2, 8, 8), np.uint8)
+    transformer = PretrainedFeatureTransformer("tiny").fit(X)
+    expected = transformer.transform(X)
+    fork = multiprocessing.get_context("fork")
+    answers, answer = fork.Pipe(duplex=False)
+
+    def in_a_fork():
+        answer.send(transformer.transform(X))  # from the cache: needs no network
+        try:
+            transformer.transform(X + 1)  # needs one
+        except ForkedProcessError as error:
+            answer.send(str(error))
+
+    process = fork.Process(target=in_a_fork)
+    process.start()
+    process.join(timeout=120)
+    if process.exitcode is None:
+        process.kill()
+    assert process.exitcode == 0
+    np.testing.assert_array_equal(answers.recv(), expected)
+    assert "loky" in answers.recv()

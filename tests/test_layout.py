@@ -18,18 +18,16 @@ MAY_IMPORT = {
     "_networks": ("_runtime", "_exceptions"),
     "_features": ("_images", "_networks", "_runtime", "_exceptions"),
     "_training": ("_features", "_images", "_networks", "_runtime", "_exceptions"),
+    "_base": ("_training", "_features", "_images", "_networks", "_runtime", "_exceptions"),
 }
-PUBLIC = ("_transformer", "_classifier", "_saving")  # may import all of these, not each other
+PUBLIC = ("_transformer", "_classifier")  # may import all of these, not each other
 ABOVE = {
     "_displays": ("_features", "_images", "_exceptions", *PUBLIC),
     "_cli": ("sktransfer",),
     "__main__": ("_cli",),
     "__init__": (*MAY_IMPORT, *PUBLIC, "_displays"),
 }
-KERAS_IS_IMPORTED_BY = {
-    "_runtime/keras.py",
-    "_networks/tiny/build.py",
-}
+KERAS_IS_IMPORTED_BY = {"_networks/tiny/__init__.py", "_runtime/keras.py"}
 
 
 def places():

@@ -3,6 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
+from networks import relative_error
 
 from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
 from sktransfer._networks.precision import CPU, has_bfloat16
@@ -28,8 +29,7 @@ def test_features_are_float32_and_nearly_the_same(digits, pooling):
     how = {"backbone": "tiny", "input_range": (0, 16), "pooling": pooling}
     lean, exact, caught = features(digits[0][:20], **how)
     assert lean.dtype == np.float32
-    error = np.linalg.norm(lean - exact) / np.linalg.norm(exact)
-    assert 1e-4 < error < 0.01
+    assert 1e-4 < relative_error(lean, exact) < 0.01
     again = features(digits[0][5:15], **how)[0]  # looked up
     np.testing.assert_array_equal(again, lean[5:15])
     assert len(caught) == SLOW_HERE
@@ -42,17 +42,18 @@ def test_features_are_float32_and_nearly_the_same(digits, pooling):
 )
 def test_the_error_on_deep_networks_is_below_a_hundredth(backbone, photographs):
     how = {"backbone": backbone, "weights": None, "input_size": (64, 64)}
-    lean, exact, _ = features(photographs[0][::400], **how)
-    assert np.linalg.norm(lean - exact) < 0.01 * np.linalg.norm(exact)
+    lean, exact, _ = features(photographs[0][::600], **how)
+    assert relative_error(lean, exact) < 0.01
 
 
 @pytest.mark.filterwarnings("ignore:this CPU has no bfloat16:UserWarning")
 def test_a_classifier_keeps_to_its_precision(digits):
-    X, y = digits[0][:100], digits[1][:100] % 2
+    X, y = digits[0][:40], digits[1][:40] % 2
     classifier = FineTunedConvNetClassifier(
         "tiny",
         input_range=(0, 16),
         precision="bfloat16",
+        head_epochs=2,
         fine_tune_epochs=1,
         early_stopping=False,
         random_state=0,

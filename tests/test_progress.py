@@ -1,32 +1,28 @@
 import os
 import pty
 import re
-import subprocess
 import sys
+import threading
 import time
 
 import pytest
+from classifiers import classifier
+from terminals import TERMINAL, seen_on, without_controls
 
-from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
+from sktransfer import PretrainedFeatureTransformer
 from sktransfer._runtime.progress import images_bar, progress_bar
 
-CODE = """
-import sys
-from sklearn.datasets import load_digits
-from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
-X, y = load_digits(return_X_y=True)
-X = X.reshape(-1, 8, 8)[:60]
-verbose, common = int(sys.argv[1]), {"backbone": "tiny", "input_range": (0, 16)}
-for n in (20, 60):
-    PretrainedFeatureTransformer(**common, verbose=verbose).fit_transform(X[:n])
-FineTunedConvNetClassifier(
-    **common, hidden_units=(8,), head_epochs=2, fine_tune_epochs=2, early_stopping=False,
-    augmentation_views=1, verbose=verbose,
-).fit(X, y[:60]).predict(X)
-"""
-COMMAND = [sys.executable, "-c", CODE]
-TERMINAL = {"TERM": "xterm", "COLUMNS": "100"}
 TENSORFLOWS = r"WARNING: All log messages before absl|[IWE]\d{4} "  # when it is imported
+
+
+def work(digits, **parameters):
+    """All that has a bar."""
+    X, y = digits
+    for n in (20, 60):
+        features = PretrainedFeatureTransformer("tiny", input_range=(0, 16), **parameters)
+        features.fit_transform(X[:n])
+    recipe = {"hidden_units": (8,), "head_epochs": 2, "augmentation_views": 1}
+    classifier(unfreeze=1, **recipe, **parameters).fit(X[:60], y[:60]).predict(X[:60])
 
 
 def lines_of(text):
@@ -35,28 +31,11 @@ def lines_of(text):
     return [re.sub(r"\s*[━╸╺]+\s*|\s+\S+$", "|", line) for line in lines]
 
 
-def seen_on(terminal, until=None):
-    """What a terminal is sent up to a pattern, or until its other end is closed."""
-    seen = b""
-    while until is None or not re.search(until, without_controls(seen)):
-        try:
-            seen += os.read(terminal, 65536)
-        except OSError:  # the other end was closed
-            assert until is None, seen
-            break
-    return seen
-
-
-def without_controls(seen):
-    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", seen.decode(errors="replace"))
-
-
-def test_a_file_gets_one_plain_line_for_each_bar(tmp_path):
-    with open(tmp_path / "log", "w") as log:
-        output = subprocess.run(
-            [*COMMAND, "1"], stdout=subprocess.PIPE, stderr=log, check=True
-        ).stdout
-    assert output == b""
+def test_a_file_gets_one_plain_line_for_each_bar(tmp_path, monkeypatch, capfd, digits):
+    with open(tmp_path / "log", "w") as log, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", log)
+        work(digits, verbose=1)
+    assert capfd.readouterr().out == ""
     text = (tmp_path / "log").read_text()
     assert all(character.isprintable() or character == "\n" for character in text)
     assert [re.sub(r", (\d|loss).*", "", line) for line in lines_of(text)] == [
@@ -72,19 +51,20 @@ def test_a_file_gets_one_plain_line_for_each_bar(tmp_path):
     assert re.search(r"Stage 1.* epoch 2/2, loss [\d.e-]+ ", text)
 
 
-def test_a_terminal_sees_it_grow_and_gets_its_cursor_back():
+def test_a_terminal_sees_it_grow_and_gets_its_cursor_back(monkeypatch, capfd, digits):
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, "1"],
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        env={**os.environ, **TERMINAL},
-    ) as process:
-        os.close(theirs)
-        seen = seen_on(ours)
-        assert process.stdout.read() == b""
+    parts = []
+    reader = threading.Thread(target=lambda: parts.append(seen_on(ours)))
+    reader.start()
+    with open(theirs, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        for name, value in TERMINAL.items():
+            patch.setenv(name, value)
+        work(digits, verbose=1)
+    reader.join()
     os.close(ours)
-    assert process.returncode == 0
+    [seen] = parts
+    assert capfd.readouterr().out == ""
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") > 0
     text = without_controls(seen)
     assert re.search(r"Features ━+ 60/60 images, 20 cached, [\d,.]+/s \d\d:\d\d", text)
@@ -93,11 +73,7 @@ def test_a_terminal_sees_it_grow_and_gets_its_cursor_back():
 
 
 def test_nothing_unless_asked_for(capfd, digits):
-    X, y = digits
-    PretrainedFeatureTransformer("tiny", input_range=(0, 16)).fit_transform(X[:60])
-    FineTunedConvNetClassifier(
-        "tiny", input_range=(0, 16), augmentation=None, hidden_units=(8,), head_epochs=1
-    ).fit(X[:60], y[:60]).predict(X[:60])
+    work(digits)
     printed = "".join(capfd.readouterr()).splitlines()
     assert not [line for line in printed if not re.match(TENSORFLOWS, line)]
 

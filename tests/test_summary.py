@@ -1,10 +1,10 @@
+from dataclasses import replace
+
 import keras
 import pytest
-from test_backbones import spec
-from test_unfreezing import facts_of
+from infos import SIZES, built_info, stored, stored_info, versions
 
 from sktransfer import FineTunedConvNetClassifier
-from sktransfer._networks.frozen import load
 from sktransfer._training.summary import summarize
 from sktransfer._training.unfreezing import depths_of
 
@@ -62,13 +62,26 @@ def test_a_fitted_head_is_counted(digits):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "millions"),
-    [("vgg16", 224, 15347), ("mobilenet", 224, 568), ("resnet50", 224, 3858)],
+    ("name", "millions"), [("vgg16", 15347), ("mobilenet", 568), ("resnet50", 3858)]
 )
-def test_multiplications_are_those_of_the_papers(name, size, millions):
-    facts = load(spec(name, weights=None, input_size=(size, size))).facts
-    macs = sum(layer["macs"] for layer in facts["layers"]) / 1e6
+def test_multiplications_are_those_of_the_papers(name, millions):
+    macs = sum(layer.macs for layer in stored_info(name).layers) / 1e6
     assert macs == pytest.approx(millions, rel=0.01)
+
+
+QUICK_TO_BUILD = ("mobilenet", "tiny", "vgg16")
+EACH_STORED = [
+    pytest.param(name, marks=[] if name in QUICK_TO_BUILD else pytest.mark.slow)
+    for name in SIZES
+]
+
+
+@pytest.mark.parametrize("name", EACH_STORED)
+def test_stored_infos_are_those_of_the_networks(name):
+    known, built = stored_info(name), built_info(name)
+    if stored(name)["versions"] != versions():
+        known = replace(known, fingerprint=built.fingerprint)
+    assert built == known
 
 
 def test_a_cut_that_leaves_almost_nothing_to_cache_is_warned_of():
@@ -83,5 +96,5 @@ def test_a_cut_that_leaves_almost_nothing_to_cache_is_warned_of():
     )
     with pytest.warns(UserWarning, match=r"stage 1 trains from 'conv2' on.*0% of the work"):
         classifier.summary()
-    facts = facts_of("tiny")
-    summarize(facts, depths_of("all", facts))  # as asked for: no warning
+    info = stored_info("tiny")
+    summarize(info, depths_of("all", info))  # as asked for: no warning

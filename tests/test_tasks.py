@@ -10,24 +10,21 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from classifiers import classifier, five_to_nine, pixels_of
 from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from test_classifier import classifier
 
-from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
-from sktransfer._images.decoding import decode
+from sktransfer import PretrainedFeatureTransformer
 
 
 @pytest.fixture(scope="module")
 def sevens(digits):
     """80 images of five classes."""
-    X, y = digits
-    chosen = np.flatnonzero(y >= 5)[:80]
-    return X[chosen], y[chosen]
+    return five_to_nine(digits, 80)
 
 
 class Recorder:
@@ -104,6 +101,24 @@ def test_folds_and_the_last_fit_on_all_images(sevens):
     assert recorder.given["refit/stage-0"][0].equals(frame)
 
 
+@pytest.mark.parametrize(("fraction", "n_judges"), [(49 / 80, None), (50 / 80, 50)])
+def test_where_a_split_would_judge_by_fewer_than_50_images_folds_do(
+    sevens, fraction, n_judges
+):
+    X, y = sevens
+    y = np.arange(80) % 2
+    recorder = Recorder()
+    recipe = {"unfreeze": 1, "fine_tune_epochs": 1, "validation_fraction": fraction}
+    classifier(early_stopping=True, **recipe).set_callbacks(recorder).fit(X, y)
+    folds = [name for name in recorder.ended if name.startswith("fold-") and "/" not in name]
+    if n_judges is None:
+        assert folds == ["fold-0", "fold-1", "fold-2"]
+    else:
+        assert folds == []
+        trained_on = recorder.given["stage-0"][1]
+        assert np.bincount(trained_on).tolist() == [(80 - n_judges) // 2] * 2
+
+
 def test_images_of_ones_own_to_judge_by(sevens):
     X, y = sevens
     recorder = Recorder()
@@ -126,7 +141,7 @@ class Logits(keras.callbacks.Callback):
 def test_a_scoring_monitor_sees_each_epoch_and_disturbs_none(sevens):
     X, y = sevens
     Logits.noted.clear()
-    Logits.pixels = np.stack([decode(x, (32, 32), (0, 16)) for x in X]) / 127.5 - 1
+    Logits.pixels = pixels_of(X)
     recipe = {
         "unfreeze": "all",
         "dropout": 0.5,
@@ -172,17 +187,16 @@ def test_an_epoch_is_that_of_all_stages_before(sevens):
 
 def test_a_network_of_ones_own_is_monitored(sevens):
     X, y = sevens
-    inputs = keras.Input((16, 16, 3))
+    inputs = keras.Input((8, 8, 3))
     outputs = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
     monitor = ScoringMonitor(scoring="accuracy")
-    own = FineTunedConvNetClassifier(
-        keras.Model(inputs, outputs),
+    own = classifier(
+        backbone=keras.Model(inputs, outputs),
+        input_size=None,
         preprocessing="rescale",
-        input_range=(0, 16),
         unfreeze=1,
         augmentation=None,
         fine_tune_epochs=1,
-        early_stopping=False,
     ).set_callbacks(monitor)
     assert own.fit(X, y).score(X, y) == monitor.get_logs().data[0]["accuracy"]
 

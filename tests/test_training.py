@@ -3,12 +3,11 @@
 import keras
 import numpy as np
 from scipy.special import expit, softmax
-from test_backbones import spec
 
 from sktransfer import FineTunedConvNetClassifier
 from sktransfer._images.decoding import decode
 from sktransfer._images.decoding import load as read
-from sktransfer._networks.frozen import load
+from sktransfer._networks.source import source_of
 from sktransfer._training.suffix import initial_head
 
 SEED = int(np.random.RandomState(0).randint(2**31 - 1))  # what random_state=0 comes to
@@ -83,7 +82,7 @@ def test_training_on_rows_is_training_the_whole_network(digits):
         np.stack([decode(x, (32, 32), (0, 16)) for x in images]) / 127.5 - 1
         for images in (X, X_test)
     )
-    model, base = whole_network(load(spec("tiny"))._model, keras.layers.Flatten(), 5)
+    model, base = whole_network(source_of("tiny").build(), keras.layers.Flatten(), 5)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     assert train(model, base, "block2_conv2", loss, pixels, y - 5) == 10
     for a, b in zip(model.get_weights(), fitted.model_.get_weights(), strict=True):
@@ -92,21 +91,29 @@ def test_training_on_rows_is_training_the_whole_network(digits):
     np.testing.assert_allclose(fitted.predict_proba(X_test), expected, atol=1e-4)
 
 
-def test_a_folded_prefix_gives_the_same_probabilities(photographs, imagenet):
+def test_a_folded_prefix_gives_the_same_probabilities(photographs, data_folder):
     """MobileNet below the cut has its BatchNorm folded, and rounds otherwise."""
-    chosen = np.random.default_rng(0).permutation(2002)[:160]
+    chosen = np.random.default_rng(0).permutation(2002)[:80]
     X, y = photographs[0][chosen], (photographs[1][chosen] == "dogs").astype(int)
-    recipe = {**RECIPE, "pooling": "avg", "keras_callbacks": [ConstantRates()]}
-    fitted = FineTunedConvNetClassifier(**imagenet, **recipe).fit(X[:120], y[:120])
-    pixels = np.stack([decode(read(path), (224, 224), (0, 255)) for path in X]) / 127.5 - 1
+    weights = data_folder / "keras_home/models/mobilenet_7_5_224_tf_no_top.h5"
+    fitted = FineTunedConvNetClassifier(
+        "mobilenet",
+        weights=weights,
+        backbone_params={"alpha": 0.75},
+        input_size=(96, 96),
+        **RECIPE,
+        pooling="avg",
+        keras_callbacks=[ConstantRates()],
+    ).fit(X[:64], y[:64])
+    pixels = np.stack([decode(read(path), (96, 96), (0, 255)) for path in X]) / 127.5 - 1
     source = keras.applications.MobileNet(
-        alpha=0.75, include_top=False, input_shape=(224, 224, 3)
+        alpha=0.75, include_top=False, weights=weights, input_shape=(96, 96, 3)
     )
     model, base = whole_network(source, keras.layers.GlobalAveragePooling2D(), 1)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    trained = train(model, base, "conv_pw_12", loss, pixels[:120], y[:120])
+    trained = train(model, base, "conv_pw_12", loss, pixels[:64], y[:64])
     assert trained == 3 + 4  # kernels without bias, and the head
-    expected = expit(model.predict(pixels[120:], verbose=0))
-    got = fitted.predict_proba(X[120:])[:, 1:]
+    expected = expit(model.predict(pixels[64:], verbose=0))
+    got = fitted.predict_proba(X[64:])[:, 1:]
     assert got.std() > 0.1
     np.testing.assert_allclose(got, expected, atol=1e-3)

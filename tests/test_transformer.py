@@ -6,10 +6,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from networks import relative_error
+from PIL import Image
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -84,8 +86,6 @@ def test_clone_and_html_repr():
 
 
 def test_images_beside_tabular_columns(tmp_path, digits):
-    from PIL import Image
-
     X, y = digits
     for i in range(60):
         Image.fromarray((X[i] * 15).astype(np.uint8)).save(tmp_path / f"{i}.png")
@@ -167,8 +167,6 @@ def test_a_progress_bar_on_request_only(capfd):
 
 def test_transferred_features_beat_raw_pixels(digits):
     """Digits 5 to 9 from 10 labelled images a class, on features of digits 0 to 4."""
-    from sklearn.model_selection import StratifiedShuffleSplit
-
     X, y = digits
     X, y = X[y >= 5], y[y >= 5]
     splits = StratifiedShuffleSplit(10, train_size=50, random_state=1)
@@ -196,67 +194,67 @@ def mobilenet_pipeline(imagenet, **parameters):
 
 
 @pytest.fixture(scope="module")
-def photograph_cache(photographs, imagenet, tmp_path_factory):
-    """A cache of the pooled features of all photographs, and the search that filled it."""
+def half(photographs):
+    """Every other photograph."""
+    return photographs[0][::2], photographs[1][::2]
+
+
+@pytest.fixture(scope="module")
+def photograph_cache(half, imagenet, tmp_path_factory):
+    """A cache of the pooled features of the photographs, and the search that filled it."""
     folder = tmp_path_factory.mktemp("photographs")
     pipeline = mobilenet_pipeline(imagenet, cache_dir=folder)
     search = GridSearchCV(pipeline, {"clf__C": [0.001, 0.01, 0.1, 1.0]}, cv=5)
-    search.fit(*photographs)
-    return folder, search
+    search.fit(*half)
+    return folder, search, search.best_estimator_["feat"].cache_info()
 
 
-def test_a_grid_search_computes_each_photograph_once(photograph_cache, photographs):
-    _, search = photograph_cache
-    info = search.best_estimator_["feat"].cache_info()
-    assert info.misses == 2002
+def test_a_grid_search_computes_each_photograph_once(photograph_cache, half):
+    _, search, info = photograph_cache
+    n = len(half[0])
+    assert info.misses == n
     # 4 candidates × 5 folds look at training and test images; the best at all once more,
     # but for the one time that each was computed.
-    assert info.hits == (4 * 5 + 1) * 2002 - 2002
+    assert info.hits == (4 * 5 + 1) * n - n
+    scores = search.cv_results_["mean_test_score"]
+    assert scores[1] >= 0.98  # of the pipeline as it is
     assert search.best_score_ > 0.98
 
 
-def test_real_photographs_with_real_weights(photograph_cache, photographs, imagenet):
-    folder, _ = photograph_cache
-    scores = cross_val_score(
-        mobilenet_pipeline(imagenet, cache_dir=folder), *photographs, cv=5
-    )
-    assert scores.mean() >= 0.98
-
-
-def test_a_second_process_computes_nothing_and_imports_no_network(
-    photograph_cache, photographs, imagenet, tmp_path
-):
-    from PIL import Image
-
-    folder, _ = photograph_cache
-    for i in range(10):
-        with Image.open(photographs[0][i]) as image:
-            image.rotate(90).save(tmp_path / f"{i}.png")
+def test_a_second_process_computes_nothing_and_imports_no_network(photograph_cache, half):
+    folder, _, _ = photograph_cache
     code = """
 import sys
-import numpy as np
 from sktransfer import PretrainedFeatureTransformer
-paths = sys.argv[2:]
 transformer = PretrainedFeatureTransformer(
     "mobilenet", backbone_params={"alpha": 0.75}, input_size=(224, 224), pooling="avg",
     cache_dir=sys.argv[1],
 )
-transformer.fit_transform(paths)
+transformer.fit_transform(sys.argv[2:])
 print(transformer.cache_info().misses, "keras" in sys.modules, "tensorflow" in sys.modules)
 """
-    added = [str(path) for path in sorted(tmp_path.glob("*.png"))]
-    for paths, expected in (
-        (list(photographs[0]), "0 False False"),
-        ([*photographs[0], *added], "10 True True"),
-    ):
-        result = subprocess.run(
-            [sys.executable, "-c", code, str(folder), *paths],
-            capture_output=True,
-            text=True,
-            env=dict(os.environ),
-        )
-        assert result.returncode == 0, result.stderr
-        assert result.stdout.strip() == expected
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(folder), *half[0]],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "0 False False"
+
+
+def test_of_old_and_new_images_only_the_new_ones_are_computed(
+    photograph_cache, half, imagenet, tmp_path
+):
+    folder, _, _ = photograph_cache
+    added = [str(tmp_path / f"{i}.png") for i in range(10)]
+    for source, path in zip(half[0], added, strict=False):
+        with Image.open(source) as image:
+            image.rotate(90).save(path)
+    transformer = PretrainedFeatureTransformer(**imagenet, pooling="avg", cache_dir=folder)
+    misses = transformer.cache_info().misses
+    transformer.fit_transform([*half[0], *added])
+    assert transformer.cache_info().misses == misses + 10
 
 
 @pytest.mark.slow
@@ -281,7 +279,6 @@ def test_cold_cross_validation_in_two_processes_shares_the_work(
 
 def test_features_equal_plain_keras(photographs, imagenet):
     import keras
-    from PIL import Image
 
     paths = photographs[0][::100]
     pixels = [
@@ -296,7 +293,7 @@ def test_features_equal_plain_keras(photographs, imagenet):
     got = PretrainedFeatureTransformer(**imagenet).fit_transform(paths)
     errors = np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)
     assert errors.max() <= 2e-5
-    assert np.linalg.norm(got - expected) / np.linalg.norm(expected) <= 1e-5
+    assert relative_error(got, expected) <= 1e-5
 
 
 @pytest.mark.slow

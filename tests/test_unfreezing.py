@@ -1,19 +1,12 @@
 import pytest
-from test_backbones import spec
-from test_every_backbone import SMALLEST
+from infos import stored_info
 
 from sktransfer import BackboneError
-from sktransfer._networks.frozen import load
 from sktransfer._training.unfreezing import depths_of
 
 
-def facts_of(name):
-    size = (SMALLEST.get(name, 32),) * 2
-    return load(spec(name, weights=None, input_size=size)).facts
-
-
-def named(position, facts):
-    return facts["layers"][position]["name"]
+def named(positions, info):
+    return [info.layers[position].name for position in positions]
 
 
 @pytest.mark.parametrize(
@@ -37,24 +30,25 @@ def named(position, facts):
     ],
 )
 def test_first_trainable_layer_and_the_cut_below_it(backbone, unfreeze, first, cut):
-    facts = facts_of(backbone)
-    head, (position, below) = depths_of(unfreeze, facts)
-    assert head == (None, facts["output"])
-    assert named(position, facts) == first
-    assert named(below, facts) == cut
+    info = stored_info(backbone)
+    head, depth = depths_of(unfreeze, info)
+    assert head.first_trainable is None
+    assert head.cut == info.cut_at(None)
+    assert named([depth.first_trainable, depth.cut.position], info) == [first, cut]
+    assert depth.cut.pooling is None
 
 
 def test_nothing_and_several_stages():
-    facts = facts_of("tiny")
-    assert len(depths_of(0, facts)) == len(depths_of(0.0, facts)) == 1
-    _, *stages = depths_of((1, "block2", 2), facts)
-    assert [named(first, facts) for first, _ in stages] == [
+    info = stored_info("tiny")
+    assert len(depths_of(0, info)) == len(depths_of(0.0, info)) == 1
+    _, *stages = depths_of((1, "block2", 2), info)
+    assert named([stage.first_trainable for stage in stages], info) == [
         "block3_conv2",
         "block2_conv1",
         "block3_conv1",
     ]
     # The last stage is cut where the one before began, or its training would be lost.
-    assert [named(cut, facts) for _, cut in stages] == [
+    assert named([stage.cut.position for stage in stages], info) == [
         "block3_conv1",
         "block1_pool",
         "block1_pool",
@@ -74,4 +68,4 @@ def test_nothing_and_several_stages():
 )
 def test_what_names_no_layer_is_refused(unfreeze, message):
     with pytest.raises(BackboneError, match=message):
-        depths_of(unfreeze, facts_of("tiny"))
+        depths_of(unfreeze, stored_info("tiny"))

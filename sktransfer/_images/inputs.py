@@ -30,7 +30,7 @@ def check_images(estimator, X, *, reset):
     Returns
     -------
     sources : sequence
-        One source for each row, as `_decoding.load` takes it.
+        One source for each row, as `decoding.load` takes it.
     """
     _refuse_what_is_no_sequence(X)
     if np.ma.is_masked(X):

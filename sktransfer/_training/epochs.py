@@ -141,4 +141,5 @@ class Batches:
     def _read(self, chosen, view):
         some = self._examples.take(chosen)
         rows = some.rows(self._extractor, view, self._cut)
-        return rows, some.y[:, np.newaxis].astype(np.float32), some.weights
+        y = some.y.reshape(len(some), -1).astype(np.float32)
+        return rows, y, some.weights
