@@ -102,11 +102,10 @@ class FeatureCache:
         """What is known of the network of that identity, or None."""
         if self.folder is None:
             return None
+        path = self._manifest(identity)
         try:
-            entry = json.loads(self._manifest(identity).read_bytes())
-            if entry["name"] != _name(entry["info"]):
-                return None
-            return NetworkInfo.from_plain(entry["info"])
+            status = path.stat()
+            return _info_in(path, status.st_ino, status.st_size, status.st_ctime_ns)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
@@ -405,6 +404,15 @@ def _name(description):
     """A file name for a description in plain values, the same for equal ones."""
     text = json.dumps(description, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _info_in(path, *_state):
+    """What is known of a network by a file, which is read once as long as it stays the same."""
+    entry = json.loads(path.read_bytes())
+    if entry["name"] != _name(entry["info"]):
+        raise ValueError("the file is damaged")
+    return NetworkInfo.from_plain(entry["info"])
 
 
 def _make_folder(cache, folder):
