@@ -7,7 +7,6 @@ from sktransfer._images import decoding
 from sktransfer._images.decoding import UnreadableImageError
 from sktransfer._networks.preprocessing import Preprocessing
 
-
 HELD_BYTES = 128 << 20  # of files that are read and not yet decoded
 
 

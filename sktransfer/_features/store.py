@@ -408,7 +408,7 @@ def _name(description):
 
 @functools.lru_cache(maxsize=64)
 def _info_in(path, *_state):
-    """What is known of a network by a file, which is read once as long as it stays the same."""
+    """What a file tells of a network, read once as long as the file stays the same."""
     entry = json.loads(path.read_bytes())
     if entry["name"] != _name(entry["info"]):
         raise ValueError("the file is damaged")
