@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -311,6 +311,7 @@ def test_random_bytes_raise_the_documented_error_only(tail, magic):
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
+@settings(max_examples=50)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8),
     kept=st.one_of(st.none(), st.integers(0, 10_000)),

@@ -443,7 +443,7 @@ def test_weights_replaced_under_their_name_make_their_own_features(tmp_path):
 
 @pytest.fixture
 def filled(tmp_path, monkeypatch):
-    """A copy of a cache, as this process has not seen it yet: its largest segment; features."""
+    """A copy of a cache that this process has not seen yet: its largest segment; features."""
     monkeypatch.setattr(writer, "FLUSH_SECONDS", 1000)
     expected = extract(tmp_path / "original")
     shutil.copytree(tmp_path / "original", tmp_path / "copy")

@@ -2,16 +2,15 @@
 
 import io
 import os
-import subprocess
-import sys
+import tempfile
 import warnings
+from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
+import processes
 import pytest
-from conftest import without_root
 from PIL import Image, ImageFile
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -291,7 +290,7 @@ def test_without_a_cache_all_bad_rows_are_named_too(tmp_path, hidden_units):
 
 @pytest.mark.parametrize("cache_dir", ["default", None])
 def test_a_file_that_goes_bad_during_training_is_named(tmp_path, cache_dir):
-    import keras
+    from sktransfer._runtime.keras import keras
 
     paths = write(tmp_path, {f"{i}.png": (encoded(PIXELS + i), None) for i in range(12)})
 
@@ -419,26 +418,31 @@ def test_the_limit_of_pixels_changes_no_key_and_can_be_raised():
     assert transformer().cache_info().misses == before
 
 
-def test_a_file_without_permission_is_named_everywhere(tmp_path, fitted):
-    """In a child without root's rights, whom no permission would stop."""
-    path, model = tmp_path / "secret.png", tmp_path / "model.joblib"
-    path.write_bytes(encoded(PIXELS))
-    path.chmod(0)
-    joblib.dump(fitted, model)
-    code = """
-import sys
-import joblib
-from sktransfer import InvalidImagesError, PretrainedFeatureTransformer
-X, fitted = [sys.argv[1]] * 2, joblib.load(sys.argv[2])
-transformer = PretrainedFeatureTransformer("tiny", cache_dir=None)
-for use in (transformer.transform, fitted.predict, lambda X: fitted.fit(X, [0, 1])):
-    try:
-        use(X)
-    except InvalidImagesError as error:
-        print(error)
-"""
-    command = without_root([sys.executable, "-c", code, str(path), str(model)])
-    result = subprocess.run(command, capture_output=True, text=True)
-    for row in range(2):
-        line = f"row {row}: {path} may not be read (permission denied)"
-        assert result.stdout.count(line) == 3, result.stderr
+def use_without_rights(connection, path, fitted):
+    """Send what is said where this user may not read a file."""
+    processes.begin(connection)
+    unseen = transformer(cache_dir=None)
+    uses = unseen.transform, fitted.predict, lambda X: clone(fitted).fit(X, [0, 1])
+    for use in uses:
+        use(IMAGES[:2])  # and import all that an ordinary user may not be allowed to read
+    processes.drop_rights()
+    said = []
+    for use in uses:
+        try:
+            use([path] * 2)
+        except InvalidImagesError as error:
+            said.append(str(error))
+    connection.send(said)
+
+
+def test_a_file_without_permission_is_named_everywhere(fitted):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "secret.png"
+        path.write_bytes(encoded(PIXELS))
+        path.chmod(0)
+        path.parent.chmod(0o755)
+        said = processes.finish(*processes.start(use_without_rights, path, fitted))
+    assert len(said) == 3
+    for message in said:
+        for row in range(2):
+            assert f"row {row}: {path} may not be read (permission denied)" in message

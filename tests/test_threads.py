@@ -48,11 +48,11 @@ def test_tasks_that_are_not_begun_are_dropped():
 # A timer interrupts at any moment, but for that in which a thread starts: Python's own locks
 # may be in disorder then.
 INTERRUPTS = """
-import faulthandler, random, signal
+import faulthandler, random, signal, sys
 from sktransfer._runtime.threads import Workers
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 interrupts = 0
-for _ in range(1000):
+for _ in range(int(sys.argv[1])):
     faulthandler.dump_traceback_later(60, exit=True)  # it hangs, and this is where
     try:
         with Workers(2, "counting") as workers:
@@ -69,6 +69,8 @@ print(interrupts)
 """
 
 
-def test_an_interrupt_at_any_moment_leaves_nothing_waiting():
-    result = subprocess.run([sys.executable, "-c", INTERRUPTS], capture_output=True, text=True)
-    assert result.stdout == "1000\n", result.stderr
+@pytest.mark.parametrize("rounds", [300, pytest.param(3000, marks=pytest.mark.slow)])
+def test_an_interrupt_at_any_moment_leaves_nothing_waiting(rounds):
+    command = [sys.executable, "-c", INTERRUPTS, str(rounds)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.stdout == f"{rounds}\n", result.stderr
