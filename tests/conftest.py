@@ -19,6 +19,7 @@ atexit.register(shutil.rmtree, KERAS_HOME, ignore_errors=True)
 os.environ["KERAS_HOME"] = str(KERAS_HOME)
 os.environ["SCIPY_ARRAY_API"] = "1"  # or scikit-learn skips one check of its battery
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # whatever module imports Keras first
 if DATA:
     shutil.copytree(Path(DATA) / "keras_home/models", KERAS_HOME / "models")
     for path in (KERAS_HOME / "models", *(KERAS_HOME / "models").iterdir()):

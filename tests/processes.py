@@ -10,12 +10,6 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-from sktransfer._networks.engines import ENGINES
-from sktransfer._runtime.backend import ONEDNN
-
-# All compute as this process does, where Keras may have been imported before our own module
-# could choose.
-os.environ.setdefault(ONEDNN, str(int("oneDNN" in ENGINES["keras"].key())))
 SERVER = multiprocessing.get_context("forkserver")
 # Keras by our own module, which sets how TensorFlow computes before it is loaded.
 SERVER.set_forkserver_preload(

@@ -231,7 +231,7 @@ def test_what_is_known_of_a_network_is_kept_and_checked(tmp_path):
     assert cache.read_info({"a": 1}) == info
     assert cache.read_info({"a": 2}) is None
     [path] = (tmp_path / "networks").iterdir()
-    path.write_text(path.read_text().replace('"x"', '"y"'))
+    path.write_text(path.read_text().replace('"x"', '"another"'))
     assert cache.read_info({"a": 1}) is None
     for other_form in ("[]", '{"format": 99, "facts": {"layers": ["x"]}}'):
         path.write_text(other_form)

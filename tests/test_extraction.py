@@ -22,6 +22,7 @@ from sktransfer import (
     InvalidImagesWarning,
     PretrainedFeatureTransformer,
 )
+from sktransfer._features import reading
 from sktransfer._features.extractor import find_info
 from sktransfer._features.keys import ViewKey
 from sktransfer._features.reading import ImageReader
@@ -326,17 +327,24 @@ def test_a_function_that_changes_the_shape_is_named():
         tiny(preprocessing=crop, cache_dir=None).transform(IMAGES)
 
 
-def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
+@pytest.mark.parametrize("held_bytes", [1 << 20, 0])
+def test_a_file_that_changes_after_it_was_read_is_as_it_was_or_named(
+    held_bytes, tmp_path, monkeypatch
+):
     from PIL import Image
 
+    monkeypatch.setattr(reading, "HELD_BYTES", held_bytes)
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path in paths:
         Image.fromarray(IMAGES[0]).save(path)
     reader, cuts = extractor(LAYERS)
     images = reader.identify(paths)
     Image.fromarray(IMAGES[1]).save(paths[0])
-    for rows in reader.rows(images, [(0, 0), (1, 0)], cuts):
-        assert np.isnan(rows).all()
+    rows = reader.rows(images, [(0, 0), (1, 0)], cuts)
+    if held_bytes:
+        np.testing.assert_array_equal(rows[1], tiny().transform(IMAGES[[0, 0]]))
+        return
+    assert all(np.isnan(part).all() for part in rows)
     assert "changed while" in images.bad[0]
 
 

@@ -391,10 +391,12 @@ def test_a_users_model_is_copied_and_never_changed():
     np.testing.assert_array_equal(transformer.transform(X), features)
 
 
-def test_layers_of_the_users_own_keep_their_names():
-    model = small_network()
-    names = [layer.name for layer in network(model).info.layers]
-    assert names == [operation.name for operation in model.operations]
+def test_layers_of_the_users_own_keep_their_names_though_another_network_is_alike():
+    for model in (small_network(), small_network()):  # whose unnamed layers are numbered on
+        names = [operation.name for operation in model.operations]
+        assert [layer.name for layer in network(model).info.layers] == names
+        [norm] = [name for name in names if name.startswith("batch")]
+        assert features(model, RGB, layer=norm, pooling="avg").shape == (5, 4)
 
 
 def test_a_users_model_pickles_as_configuration_and_arrays():

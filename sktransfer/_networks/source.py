@@ -175,7 +175,8 @@ class _OwnSource:
         from sktransfer._networks.fingerprint import fingerprint
 
         network = self._network
-        return _identity("model", network.size, fingerprint=fingerprint(*network))
+        names = [operation.name for operation in network.model.operations]  # as users cut at
+        return _identity("model", network.size, fingerprint=fingerprint(*network), names=names)
 
     def build(self):
         from sktransfer._networks import build

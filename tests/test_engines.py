@@ -1,0 +1,42 @@
+import sys
+
+import pytest
+
+from sktransfer._networks.engines import ENGINES
+from sktransfer._networks.source import source_of
+from sktransfer._runtime.backend import ONEDNN, keras_backend
+
+TENSORFLOWS = "tensorflow.python.util._pywrap_util_port"  # which knows what computes
+ONLY_TENSORFLOW = pytest.mark.skipif(
+    keras_backend() != "tensorflow", reason="oneDNN is TensorFlow's"
+)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_says_what_its_rows_depend_on(name):
+    engine = ENGINES[name]
+    assert engine.name == name
+    assert engine.key() == engine.key()
+    assert len({ENGINES[other].key() for other in ENGINES}) == len(ENGINES)
+
+
+@ONLY_TENSORFLOW
+@pytest.mark.parametrize(
+    ("setting", "expected"), [(None, True), ("1", True), ("0", False), ("False", False)]
+)
+def test_the_key_knows_before_tensorflow_is_loaded(monkeypatch, setting, expected):
+    monkeypatch.delitem(sys.modules, TENSORFLOWS, raising=False)
+    if setting is None:
+        monkeypatch.delenv(ONEDNN, raising=False)
+    else:
+        monkeypatch.setenv(ONEDNN, setting)
+    assert ("oneDNN" in ENGINES["keras"].key()) == expected
+
+
+@ONLY_TENSORFLOW
+def test_the_key_tells_what_computes_whatever_the_setting_is_later(monkeypatch):
+    source_of("tiny").build()  # which loads TensorFlow
+    computes = sys.modules[TENSORFLOWS].IsMklEnabled()
+    for setting in ("0", "1"):
+        monkeypatch.setenv(ONEDNN, setting)
+        assert ("oneDNN" in ENGINES["keras"].key()) == computes
