@@ -30,8 +30,8 @@ CLASSIFIER = FineTunedConvNetClassifier(
     unfreeze="all",
     optimizer="adam",
     head_epochs=1,
-    fine_tune_epochs=15,
-    fine_tune_learning_rate=2e-3,
+    fine_tune_epochs=8,
+    fine_tune_learning_rate=4e-3,
     random_state=0,
 )
 INSTANCES = [TRANSFORMER, CLASSIFIER]
