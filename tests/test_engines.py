@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 
 import pytest
@@ -40,3 +42,23 @@ def test_the_key_tells_what_computes_whatever_the_setting_is_later(monkeypatch):
     for setting in ("0", "1"):
         monkeypatch.setenv(ONEDNN, setting)
         assert ("oneDNN" in ENGINES["keras"].key()) == computes
+
+
+THREADS = """
+import sktransfer, numpy as np
+sktransfer.PretrainedFeatureTransformer("tiny", cache_dir=None).transform(np.zeros((2, 8, 8)))
+import tensorflow as tf
+print(tf.config.threading.get_intra_op_parallelism_threads())
+"""
+
+
+@ONLY_TENSORFLOW
+def test_workers_of_joblib_compute_with_the_threads_that_they_are_granted():
+    result = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as joblib sets it
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "1\n"

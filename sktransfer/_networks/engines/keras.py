@@ -1,11 +1,9 @@
 """Keras' backends, of which TensorFlow has a faster way."""
 
-import contextlib
 import os
 import sys
 
 from sktransfer._runtime.backend import ONEDNN, keras_backend
-from sktransfer._runtime.threads import granted_threads
 
 
 class KerasEngine:
@@ -57,7 +55,6 @@ def _frozen_in_tensorflow(model):
 
     from sktransfer._runtime.keras import keras
 
-    _keep_to_share_of_cores(tf)
     trainable = [v.value.numpy() for v in model.trainable_variables]
     non_trainable = [v.value.numpy() for v in model.non_trainable_variables]
 
@@ -81,11 +78,3 @@ def _has_onednn():
     if loaded is not None:  # perhaps before the setting was made: then it alone knows
         return loaded.IsMklEnabled()
     return os.environ.get(ONEDNN, "1").lower() not in ("0", "false")
-
-
-def _keep_to_share_of_cores(tf):
-    """Hold TensorFlow to the threads that are granted."""
-    threads = granted_threads()
-    if threads is not None:
-        with contextlib.suppress(RuntimeError):  # in use already, as its user wanted it
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
