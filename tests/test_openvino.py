@@ -1,11 +1,14 @@
+import gc
 import os
 import pickle
+import signal
 import site
 import subprocess
 import sys
 
 import keras
 import numpy as np
+import processes
 import pytest
 from agreement import assert_same_features
 from networks import network, relative_error
@@ -137,3 +140,23 @@ def test_a_network_it_cannot_take_is_refused_by_name(digits):
     assert features(digits[0][:2], **how).shape == (2, 192)
     with pytest.raises(BackboneError, match=r"(?s)which engine='keras' runs: .*Svd"):
         features(digits[0][:2], **how, engine="openvino")
+
+
+def interrupt_after_two_networks(connection):
+    processes.begin(connection)
+    for size in (8, 9):
+        tiny = network(size=(size, size))
+        batch = np.zeros((4, size, size, 3), np.float32)
+        tiny.rows(batch, [tiny.info.cut_at("block1_pool", "avg")], engine="openvino")
+    for size in (10, 11, 12, 13):  # which take the place of those in memory
+        tiny = network(size=(size, size))
+    gc.collect()
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        connection.send("interrupted")
+
+
+def test_an_interrupt_after_networks_are_gone_is_no_crash():
+    process = processes.start(interrupt_after_two_networks)
+    assert processes.finish(*process) == "interrupted"

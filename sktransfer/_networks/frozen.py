@@ -89,9 +89,7 @@ class FrozenNetwork:
 
     def __init__(self, model, has_automatic_names):
         self._model = model
-        self._functions = (
-            OrderedDict()
-        )  # cuts, precision, name of engine → function of a batch
+        self._functions = OrderedDict()  # (cuts, precision, engine) → function of a batch
         self._foldable = frozenset(foldable_norms(model))
         self._tensors = tensors_of(model)
         self.info = describe(model, self._tensors, has_automatic_names)

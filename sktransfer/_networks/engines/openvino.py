@@ -33,12 +33,8 @@ class OpenVINOEngine:
         return (1, 4)
 
     def compile(self, prefix, precision):
-        import openvino
-
         model = prefix.folded("float32")  # OpenVINO casts to its precision itself
-        core = openvino.Core()
-        core.set_property({"ENABLE_MMAP": False})  # the files are gone before the network is
-        return _Compiled(core, _converted(core, model), precision)
+        return _Compiled(_converted(model), precision)
 
 
 class _Compiled:
@@ -47,8 +43,8 @@ class _Compiled:
     One for batches of any size would be slower by up to a seventh.
     """
 
-    def __init__(self, core, network, precision):
-        self._core, self._network = core, network
+    def __init__(self, network, precision):
+        self._network = network
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
@@ -59,21 +55,36 @@ class _Compiled:
     def __call__(self, images):
         if len(images) not in self._of_size:
             self._network.reshape(images.shape)
-            self._of_size[len(images)] = self._core.compile_model(
+            self._of_size[len(images)] = _core().compile_model(
                 self._network, "CPU", self._settings
             )
         computed = self._of_size[len(images)](images)
         return [computed[i] for i in range(len(self._network.outputs))]
 
 
-def _converted(core, model):
+@functools.cache
+def _core():
+    """The one core of the process, which is never dropped.
+
+    A core sets the stack on which signals are handled. Where there were two, and both are
+    dropped, OpenVINO 2026.4 leaves a stack that is no longer mapped: Ctrl-C would end the
+    process with a segmentation fault.
+    """
+    import openvino
+
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # the files are gone before the network is
+    return core
+
+
+def _converted(model):
     import openvino
 
     with tempfile.TemporaryDirectory(prefix="sktransfer-") as folder:
         path = os.path.join(folder, "network.xml")
         try:
             model.export(path, format="openvino", verbose=False)
-            network = core.read_model(path)
+            network = _core().read_model(path)
         except Exception as error:  # whatever Keras or OpenVINO finds no word for
             raise BackboneError(
                 f"OpenVINO cannot take this network, which engine='keras' runs: {error}"
