@@ -3,7 +3,7 @@
 import inspect
 import numbers
 import os
-import textwrap
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -21,123 +21,111 @@ from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._networks.source import is_keras_model, source_of
 from sktransfer._runtime.checks import is_shape
 
-PARAMETERS = {
-    "backbone": """
-        backbone : str, path or keras.Model, default="vgg16"
-            The network.
-
-            - A name, such as ``"vgg16"``, ``"resnet50"``, ``"mobilenet_v3_small"``,
-              ``"efficientnet_b0"`` or ``"convnext_tiny"``: any network of
-              `keras.applications`, without its top. ``docs/backbones.md`` lists them.
-            - ``"tiny"``: a network of 51,000 parameters that comes with this package and knows
-              the digits 0 to 4.
-            - A path to a ``.keras`` file, or a functional or Sequential Keras model of one
-              input and one output. It is copied and never changed. A path is quicker to clone.
-              A Lambda layer is code: a network that has one is refused until
-              `keras.config.enable_unsafe_deserialization` is called. The cache notices when
-              layers or functions of your own change, by their code and by what the network
-              makes of noise. If the network still has its top, a warning names the layer
-              below it.
-    """,
-    "weights": """
-        weights : {"pretrained", "imagenet"}, path or None, default="pretrained"
-            The weights of a network that has a name.
-
-            - ``"pretrained"``: those it is published with, from ImageNet, or from digits for
-              ``"tiny"``. Keras downloads them once into its own folder.
-            - ``"imagenet"``: the same, but not for ``"tiny"``.
-            - A path: a weights file of Keras.
-            - None: random weights, from a fixed seed.
-    """,
-    "backbone_params": """
-        backbone_params : dict, default=None
-            Further arguments of the backbone's constructor, such as ``{"alpha": 0.75}``.
-    """,
-    "input_size": """
-        input_size : (int, int), default=None
-            Height and width in pixels. Images are stretched to it; their proportions change.
-            None is the size the network was trained with.
-    """,
-    "preprocessing": """
-        preprocessing : {"backbone", "rescale"}, callable or None, default="backbone"
-            What is done to pixels before the network.
-
-            - ``"backbone"``: what the network was trained with.
-            - ``"rescale"``: pixels are divided by 255.
-            - None: pixels stay from 0 to 255.
-            - A function: it takes and returns a float32 array of shape (n, height, width, 3)
-              and must treat each image by itself. It may change the array. To be cached, it
-              needs an attribute ``cache_token``, a text that changes whenever the function
-              does.
-    """,
-    "input_range": """
-        input_range : (float, float), default=(0, 255)
-            Black and full brightness in arrays given as images. For files and PIL images they
-            are known.
-    """,
-    "image_shape": """
-        image_shape : tuple of int, default=None
-            ``(height, width)``, ``(height, width, 1)`` or ``(height, width, 3)``: the rows of
-            a two-dimensional X are flattened images. One may be -1, as in `numpy.reshape`.
-    """,
-    "precision": """
-        precision : {"float32", "bfloat16"}, default="float32"
-            Type of numbers in which the frozen network computes. Features are float32 in any
-            case. bfloat16 is less exact: by 0.6–0.7 % (relative L2 error) for VGG16 and
-            ResNet50, by 12 % for MobileNet. It pays only on processors that are faster in
-            bfloat16 (docs/benchmarks.md). Fit and predict with the same precision.
-    """,
-    "engine": """
-        engine : {"keras", "openvino"}, default="keras"
-            What runs the frozen network.
-
-            - ``"keras"``: the backend of Keras, by default TensorFlow.
-            - ``"openvino"``: OpenVINO on the CPU. It needs the extra ``sktransfer[openvino]``
-              and some seconds more to begin, and is faster for some networks and processors
-              (docs/benchmarks.md). Features in float32 agree with Keras' to a relative 1e-5;
-              the cache keeps them apart.
-    """,
-    "max_image_pixels": """
-        max_image_pixels : int, default=None
-            Files with more pixels than this are refused before they are decoded, because a
-            small file can hold an image that fills the memory. None is Pillow's own limit,
-            ``PIL.Image.MAX_IMAGE_PIXELS`` (89 million by default), which holds in any case.
-    """,
-    "cache_dir": """
-        cache_dir : path or None, default="default"
-            Where features are kept.
-
-            - ``"default"``: the folder in the environment variable ``SKTRANSFER_CACHE``, or
-              one in the user's cache folder.
-            - A path: that folder.
-            - None: nothing is kept.
-
-            The environment variable ``SKTRANSFER_CACHE_SIZE`` limits the folder, in bytes
-            (default 20e9). Above it, what was not used for longest is removed.
-    """,
-    "n_jobs": """
-        n_jobs : int, default=None
-            Number of threads that decode images while the network computes. None means 1, -1
-            all cores. The network itself uses all cores.
-    """,
-    "verbose": """
-        verbose : int, default=0
-            1 shows progress bars on standard error: how many features are ready, how many of
-            them came from the cache, and how long the others take.
-    """,
-}
-
 
 def documented(cls):
     """Put the texts of shared parameters where the docstring of a class names them."""
-    for name, text in PARAMETERS.items():
-        full = textwrap.indent(textwrap.dedent(text).strip(), "    ") + "\n"
-        cls.__doc__ = (cls.__doc__ or "").replace(f"    <{name}>\n", full)
+    shared = (ImageEstimator.__doc__ or "").partition("----------\n")[2]
+    names_and_texts = re.split(r"^ *(\w+)(?= : )", shared, flags=re.MULTILINE)[1:]
+    for name, text in zip(names_and_texts[::2], names_and_texts[1::2], strict=True):
+        cls.__doc__ = cls.__doc__.replace(f"<{name}>", name + text.rstrip())
     return cls
 
 
 class ImageEstimator(CallbackSupportMixin, BaseEstimator):
-    """An estimator of images that runs a pretrained network."""
+    """An estimator of images that runs a pretrained network.
+
+    Parameters
+    ----------
+    backbone : str, path or keras.Model, default="vgg16"
+        The network.
+
+        - A name, such as ``"vgg16"``, ``"resnet50"``, ``"mobilenet_v3_small"``,
+          ``"efficientnet_b0"`` or ``"convnext_tiny"``: any network of
+          `keras.applications`, without its top. ``docs/backbones.md`` lists them.
+        - ``"tiny"``: a network of 51,000 parameters that comes with this package and knows
+          the digits 0 to 4.
+        - A path to a ``.keras`` file, or a functional or Sequential Keras model of one
+          input and one output. It is copied and never changed. A path is quicker to clone.
+          A Lambda layer is code: a network that has one is refused until
+          `keras.config.enable_unsafe_deserialization` is called. The cache notices when
+          layers or functions of your own change, by their code and by what the network
+          makes of noise. If the network still has its top, a warning names the layer
+          below it.
+
+    weights : {"pretrained", "imagenet"}, path or None, default="pretrained"
+        The weights of a network that has a name.
+
+        - ``"pretrained"``: those it is published with, from ImageNet, or from digits for
+          ``"tiny"``. Keras downloads them once into its own folder.
+        - ``"imagenet"``: the same, but not for ``"tiny"``.
+        - A path: a weights file of Keras.
+        - None: random weights, from a fixed seed.
+
+    backbone_params : dict, default=None
+        Further arguments of the backbone's constructor, such as ``{"alpha": 0.75}``.
+
+    input_size : (int, int), default=None
+        Height and width in pixels. Images are stretched to it; their proportions change.
+        None is the size the network was trained with.
+
+    preprocessing : {"backbone", "rescale"}, callable or None, default="backbone"
+        What is done to pixels before the network.
+
+        - ``"backbone"``: what the network was trained with.
+        - ``"rescale"``: pixels are divided by 255.
+        - None: pixels stay from 0 to 255.
+        - A function: it takes and returns a float32 array of shape (n, height, width, 3)
+          and must treat each image by itself. It may change the array. To be cached, it
+          needs an attribute ``cache_token``, a text that changes whenever the function
+          does.
+
+    input_range : (float, float), default=(0, 255)
+        Black and full brightness in arrays given as images. For files and PIL images they
+        are known.
+
+    image_shape : tuple of int, default=None
+        ``(height, width)``, ``(height, width, 1)`` or ``(height, width, 3)``: the rows of
+        a two-dimensional X are flattened images. One may be -1, as in `numpy.reshape`.
+
+    precision : {"float32", "bfloat16"}, default="float32"
+        Type of numbers in which the frozen network computes. Features are float32 in any
+        case. bfloat16 is less exact: by 0.6–0.7 % (relative L2 error) for VGG16 and
+        ResNet50, by 12 % for MobileNet. It pays only on processors that are faster in
+        bfloat16 (docs/benchmarks.md). Fit and predict with the same precision.
+
+    engine : {"keras", "openvino"}, default="keras"
+        What runs the frozen network.
+
+        - ``"keras"``: the backend of Keras, by default TensorFlow.
+        - ``"openvino"``: OpenVINO on the CPU. It needs the extra ``sktransfer[openvino]``
+          and some seconds more to begin, and is faster for some networks and processors
+          (docs/benchmarks.md). Features in float32 agree with Keras' to a relative 1e-5;
+          the cache keeps them apart.
+
+    max_image_pixels : int, default=None
+        Files with more pixels than this are refused before they are decoded, because a
+        small file can hold an image that fills the memory. None is Pillow's own limit,
+        ``PIL.Image.MAX_IMAGE_PIXELS`` (89 million by default), which holds in any case.
+
+    cache_dir : path or None, default="default"
+        Where features are kept.
+
+        - ``"default"``: the folder in the environment variable ``SKTRANSFER_CACHE``, or
+          one in the user's cache folder.
+        - A path: that folder.
+        - None: nothing is kept.
+
+        The environment variable ``SKTRANSFER_CACHE_SIZE`` limits the folder, in bytes
+        (default 20e9). Above it, what was not used for longest is removed.
+
+    n_jobs : int, default=None
+        Number of threads that decode images while the network computes. None means 1, -1
+        all cores. The network itself uses all cores.
+
+    verbose : int, default=0
+        1 shows progress bars on standard error: how many features are ready, how many of
+        them came from the cache, and how long the others take.
+    """
 
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn does
         "backbone": "no_validation",  # `source_of` does, and knows Keras models
@@ -205,10 +193,10 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
 
     def __getstate__(self):
         state = dict(super().__getstate__())
-        if is_keras_model(state["backbone"]):
+        if is_keras_model(self.backbone):
             from sktransfer._networks.build import pack
 
-            state["backbone"] = asdict(pack(state["backbone"]))
+            state["backbone"] = asdict(pack(self.backbone))
         return state
 
     def __reduce__(self):

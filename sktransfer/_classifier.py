@@ -17,7 +17,8 @@ from sktransfer._images.augmentation import ImageAugmentation
 from sktransfer._images.inputs import check_images
 from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._runtime.tasks import Task
-from sktransfer._training.fitted import from_state, to_state
+from sktransfer._training.fitted import FittedNetwork, SuffixSpec, from_state, to_state
+from sktransfer._training.heads import Head, pooling_of
 from sktransfer._training.summary import summarize
 from sktransfer._training.unfreezing import depths_of
 
@@ -223,7 +224,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     >>> classifier = FineTunedConvNetClassifier(
     ...     "tiny", image_shape=(8, 8), input_range=(0, 16), random_state=0
     ... )
-    >>> classifier.fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.8
+    >>> classifier.fit(X[:100], y[:100]).score(X[100:400], y[100:400]) > 0.8
     True
     """
 
@@ -366,7 +367,10 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         vars(self).pop("_fitted", None)  # a fit that fails leaves nothing of the last one
         sources = check_images(self, X, reset=True)
         target, codes, weights = self._check_targets(len(sources), y, sample_weight)
-        source, reader, augmentation = self._opened()
+        source = self._source()
+        reader = self._reader(source)
+        augmentation = self.augmentation
+        augmentation = ImageAugmentation() if augmentation == "default" else augmentation
         network = load_network(source)
         network.info.warn_of_top("cut it: keras.Model(m.input, m.get_layer({below}).output)")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -538,20 +542,11 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         weights = _check_sample_weight(
             sample_weight, y, dtype=np.float32, copy=True, ensure_non_negative=True
         )
-        if not weights.any():
-            raise ValueError("sample_weight is zero for every image")
         target, codes = Classes.learnt(y, self.class_weight)
         self.classes_ = target.classes
         weights *= target.weights_of(codes)
         target.check(codes, weights)
         return target, codes, weights
-
-    def _opened(self):
-        """The source, the reader and the augmentation that the parameters name."""
-        source = self._source()
-        augmentation = self.augmentation
-        augmentation = ImageAugmentation() if augmentation == "default" else augmentation
-        return source, self._reader(source), augmentation
 
     def _examples(self, extractor, sources, name, codes, weights):
         from sktransfer._training.epochs import Examples
@@ -574,8 +569,6 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
     def _stages(self, info, target):
         """The stages of training."""
-        from sktransfer._training.fitted import SuffixSpec
-        from sktransfer._training.heads import Head, pooling_of
         from sktransfer._training.stages import TrainedStage
 
         head = Head(
@@ -597,7 +590,6 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
     def _run(self, extractor, network, target, reader, seed):
         """What all stages work with."""
-        from sktransfer._training.fitted import FittedNetwork
         from sktransfer._training.stages import Run, Settings
 
         settings = Settings(

@@ -76,40 +76,36 @@ def run(arguments):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        "python -m sktransfer",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "python -m sktransfer", description=DESCRIPTION, epilog=EPILOG
     )
-    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="FOLDER/class/image")
-    parser.add_argument("--backbone", default="vgg16", help="a name, or a .keras file")
-    parser.add_argument(
+    add = parser.add_argument
+    add("folder", nargs="?", metavar="FOLDER", help="FOLDER/class/image")
+    add("--backbone", default="vgg16", help="a name, or a .keras file")
+    add(
         "--backbone-params",
         type=json.loads,
         metavar="JSON",
         help="""such as '{"alpha": 0.75}'""",
     )
-    parser.add_argument("--weights", default="pretrained", help="a file of weights")
-    parser.add_argument(
+    add("--weights", default="pretrained", help="a file of weights")
+    add(
         "--preprocessing",
         default="backbone",
         choices=("backbone", "rescale", "none"),
         help="what a .keras file of your own takes: pixels from 0 to 1, or to 255",
     )
-    parser.add_argument(
+    add(
         "--fine-tune",
         action="store_true",
         help="train the top of the network; save the model, and its curves in NAME-curves.png",
     )
-    parser.add_argument(
+    add(
         "--output",
         metavar="FILE",
         help="save the fitted model here, as .joblib or .skops (default with --fine-tune: "
         "fine-tuned.joblib)",
     )
-    parser.add_argument(
-        "--clear-cache", action="store_true", help="first forget all features computed so far"
-    )
+    add("--clear-cache", action="store_true", help="first forget all features computed so far")
     return parser
 
 
@@ -165,18 +161,15 @@ def _save(model, path):
     """Save a model that will go about its work silently."""
     verbose = [name for name in model.get_params() if name.split("__")[-1] == "verbose"]
     model.set_params(**dict.fromkeys(verbose, 0))
-    if _is_skops(path):
+    if path.endswith(".skops"):
         _skops().dump(model, path)
     else:
         joblib.dump(model, path)
 
 
 def _load(path):
-    return _skops().load(path, trusted=TRUSTED) if _is_skops(path) else joblib.load(path)
-
-
-def _is_skops(path):
-    return os.path.splitext(path)[1] == ".skops"
+    skops = path.endswith(".skops")
+    return _skops().load(path, trusted=TRUSTED) if skops else joblib.load(path)
 
 
 def _skops():

@@ -1,14 +1,12 @@
 import copy
-import os
 import pickle
 import random
-import subprocess
-import sys
 
 import joblib
 import keras
 import numpy as np
 import pandas as pd
+import processes
 import pytest
 from classifiers import SIZE, classifier, five_to_nine, pixels_of
 from scipy.special import log_softmax
@@ -562,23 +560,21 @@ def test_an_interrupted_fit_leaves_the_process_usable(sevens):
     np.testing.assert_array_equal(classifier().fit(X, y).decision_function(X_test), expected)
 
 
+def predict_elsewhere(connection, path, images):
+    """What a stored model predicts where the package's own weights are out of reach."""
+    processes.begin(connection)
+    from sktransfer._networks import build
+
+    build.tiny = None
+    connection.send(joblib.load(path).predict_proba(images))
+
+
 def test_a_stored_model_needs_neither_network_nor_weights(sevens, tmp_path):
     X, y, X_test, _ = sevens
     fitted = classifier(unfreeze=3, fine_tune_learning_rate=1e-3).fit(X, y)
-    expected = fitted.predict_proba(X_test)
     joblib.dump(fitted, tmp_path / "model.joblib")
-    np.save(tmp_path / "X.npy", X_test)
-    code = """
-import sys, joblib, numpy as np
-folder = sys.argv[1]
-model = joblib.load(folder + "/model.joblib")
-import sktransfer._networks.build
-sktransfer._networks.build.tiny = None  # the package's own weights are out of reach
-np.save(folder + "/probabilities.npy", model.predict_proba(np.load(folder + "/X.npy")))
-"""
-    environment = {**os.environ, "KERAS_HOME": str(tmp_path / "nothing")}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)
-    np.testing.assert_array_equal(np.load(tmp_path / "probabilities.npy"), expected)
+    process = processes.start(predict_elsewhere, tmp_path / "model.joblib", X_test)
+    np.testing.assert_array_equal(processes.finish(*process), fitted.predict_proba(X_test))
 
 
 def test_the_state_is_plain_and_checked(sevens):

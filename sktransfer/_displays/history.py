@@ -1,6 +1,6 @@
 """`TrainingHistoryDisplay`: loss and accuracy against epochs."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
@@ -187,10 +187,7 @@ def _spans(history):
 
 def _smooth(values, smoothing):
     """Exponential smoothing: a value against the mean of those before it."""
-    means = list(values[:1])
-    for value in values[1:]:
-        means.append(smoothing * means[-1] + (1 - smoothing) * value)
-    return means
+    return list(accumulate(values, lambda mean, x: smoothing * mean + (1 - smoothing) * x))
 
 
 def _draw_stage(axes, epochs, values, kept, smoothing, colour):

@@ -15,30 +15,37 @@ LOOK_AHEAD = 4  # batches that are being decoded while one is computed
 DECODED_IMAGES = 32  # held for their further views
 
 
+def load_network(source):
+    """The `FrozenNetwork` of a source; Keras is imported here, not before it is needed."""
+    from sktransfer._networks import frozen
+
+    return frozen.load(source)
+
+
 @dataclass(frozen=True)
 class Computer:
     """Runs views of images through a network.
 
     Attributes
     ----------
-    network : FrozenNetwork
-    cuts : list of Cut
+    source : FamilySource, FileSource, ModelSource or PackedSource
+        Of the network.
     reader : ImageReader
     augmentation : ImageAugmentation or None
     engine, precision : str
+        As in `PretrainedFeatureTransformer`.
     n_jobs : int or None
         Number of threads that decode.
     """
 
-    network: object
-    cuts: list
+    source: object
     reader: ImageReader
-    augmentation: object
-    engine: str
-    precision: str
-    n_jobs: int | None
+    augmentation: object = None
+    engine: str = "keras"
+    precision: str = "float32"
+    n_jobs: int | None = None
 
-    def compute(self, images, positions, agenda):
+    def compute(self, images, positions, cuts, agenda):
         """Run views through the network, batch by batch.
 
         Parameters
@@ -47,6 +54,7 @@ class Computer:
             What only decoding shows to be no image is noted in it.
         positions : dict
             ViewKey → position of an image.
+        cuts : list of Cut
         agenda : iterable of Batch
 
         Yields
@@ -55,16 +63,20 @@ class Computer:
         rows_of : dict
             ViewKey → its rows, one for each cut, or None for what cannot be decoded.
         """
+        network = load_network(self.source)
+        size = network.info.input_size
+        pixels = lru_cache(DECODED_IMAGES)(lambda i: self.reader.pixels(images, i, size))
         with Workers(effective_n_jobs(self.n_jobs), "sktransfer-decode") as decoders:
-            for batch, jobs in self._draw_ahead(decoders, images, positions, agenda):
-                yield batch, self._run(images, batch, jobs)
+            for batch, jobs in self._draw_ahead(decoders, pixels, positions, agenda):
+                yield batch, self._run(network, cuts, images, batch, jobs)
 
     def check_pixels(self, images, positions):
         """Decode images only to note which of them cannot be."""
+        size = load_network(self.source).info.input_size
 
         def problem(i):
             try:
-                self._pixels(images, i)
+                self.reader.pixels(images, i, size)
             except UnreadableImageError as error:
                 return str(error)
 
@@ -73,9 +85,8 @@ class Computer:
             problems = ((i, job.result()) for i, job in zip(positions, jobs, strict=True))
             images.bad.update((i, found) for i, found in problems if found)
 
-    def _draw_ahead(self, decoders, images, positions, agenda):
+    def _draw_ahead(self, decoders, pixels, positions, agenda):
         """Each batch with the jobs that draw its views, begun some batches before."""
-        pixels = lru_cache(DECODED_IMAGES)(lambda i: self._pixels(images, i))
         begun = deque()
         for batch in agenda:
             jobs = [
@@ -87,9 +98,6 @@ class Computer:
                 yield begun.popleft()
         yield from begun
 
-    def _pixels(self, images, i):
-        return self.reader.pixels(images, i, self.network.info.input_size)
-
     def _draw(self, pixels, i, view):
         """The pixels of a view of an image."""
         unaltered = pixels(i)
@@ -97,7 +105,7 @@ class Computer:
             return unaltered
         return self.augmentation.view(unaltered, view.digest, view.number)
 
-    def _run(self, images, batch, jobs):
+    def _run(self, network, cuts, images, batch, jobs):
         rows_of, drawn, pixels = {}, [], []
         for view, job in zip(batch.views, jobs, strict=True):
             try:
@@ -108,6 +116,6 @@ class Computer:
                 rows_of[view] = None
         if drawn:
             prepared = self.reader.preprocessing(np.stack(pixels))
-            rows = self.network.rows(prepared, self.cuts, self.precision, self.engine)
+            rows = network.rows(prepared, cuts, self.precision, self.engine)
             rows_of |= zip(drawn, zip(*rows, strict=True), strict=True)
         return rows_of

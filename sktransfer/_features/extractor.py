@@ -9,8 +9,8 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from sktransfer._features.agenda import Agenda
-from sktransfer._features.computing import Computer
+from sktransfer._features.agenda import batches_of
+from sktransfer._features.computing import Computer, load_network
 from sktransfer._features.keys import ViewKey
 from sktransfer._features.reading import Images
 from sktransfer._features.shelves import Shelves
@@ -22,25 +22,20 @@ from sktransfer._networks.engines import ENGINES
 
 def find_info(source, cache):
     """What there is to know of a network, from the cache or from building it."""
-    identity = source.identity()
-    info = None if identity is None else cache.read_info(identity)
-    return _noted(source, cache) if info is None else info
-
-
-def load_network(source):
-    """The `FrozenNetwork` of a source; Keras is imported here, not before it is needed."""
-    from sktransfer._networks import frozen
-
-    return frozen.load(source)
+    return cache.read_info(source.identity()) or _noted(source, cache)
 
 
 def _noted(source, cache):
     """The info of a network that is built, kept for the next time."""
     info = load_network(source).info
-    identity = source.identity()  # again: the weights may have been downloaded just now
-    if identity is not None:
-        cache.write_info(identity, info)
+    # The identity again: the weights may have been downloaded just now.
+    cache.write_info(source.identity(), info)
     return info
+
+
+def _unwatched(n_missing, n_found, unit):
+    """A context of a function to call for each that is computed, which does nothing."""
+    return nullcontext(lambda: None)
 
 
 class Extractor:
@@ -57,9 +52,8 @@ class Extractor:
     cuts : list of Cut
     reader : ImageReader
     cache : FeatureCache
-    augmentation : ImageAugmentation or None
-    engine, precision, n_jobs
-        As in `PretrainedFeatureTransformer`.
+    **how
+        `augmentation`, `engine`, `precision` and `n_jobs`, as in `Computer`.
 
     Attributes
     ----------
@@ -68,41 +62,28 @@ class Extractor:
         As they were asked for.
     """
 
-    def __init__(
-        self,
-        source,
-        info,
-        cuts,
-        reader,
-        cache,
-        *,
-        augmentation=None,
-        engine="keras",
-        precision="float32",
-        n_jobs=None,
-    ):
+    def __init__(self, source, info, cuts, reader, cache, **how):
         if cache.folder is not None and reader.preprocessing.token is None:
             raise ValueError(
                 "features made by a function cannot be told apart in the cache: give the "
                 "function that is preprocessing an attribute cache_token, a text that changes "
                 "whenever the function does, or set cache_dir=None"
             )
-        self._source, self._reader, self._cache = source, reader, cache
-        self._augmentation, self._engine = augmentation, engine
-        self._precision, self._n_jobs = precision, n_jobs
-        self.cuts = cuts
+        self._computer = Computer(source, reader, **how)
+        self._cache, self.cuts = cache, cuts
         self._open_shelves(info, cuts)
 
     def _open_shelves(self, info, cuts):
-        self.info, self._cuts, self._engine_key = info, cuts, ENGINES[self._engine].key()
+        computer = self._computer
+        self.info, self._cuts, self._engine_key = info, cuts, ENGINES[computer.engine].key()
         self._shelves = Shelves(
             self._cache,
             info,
             cuts,
-            self._reader,
+            computer.reader,
             self._engine_key,
-            self._precision,
-            self._augmentation,
+            computer.precision,
+            computer.augmentation,
         )
 
     def shape(self, cut):
@@ -116,17 +97,17 @@ class Extractor:
         cuts = self._shelves.kept_cuts()
         for i, source in enumerate(sources):
             try:
-                content = self._reader.content(source)
+                content = decoding.load(source)
                 digest = decoding.digest(content)
                 if not cuts or not self._shelves.have(ViewKey(digest, 0), cuts):
-                    self._reader.check(content)
+                    self._computer.reader.check(content)
                     images.hold(i, content)
                 images.digests[i] = digest
             except UnreadableImageError as error:
                 images.bad[i] = str(error)
         return images
 
-    def rows(self, images, items, cuts, *, keep=True, watch=None):
+    def rows(self, images, items, cuts, *, keep=True, watch=_unwatched):
         """The rows of some views at some cuts, looked up or computed.
 
         Parameters
@@ -138,7 +119,7 @@ class Extractor:
             Of those that the extractor has.
         keep : bool, default=True
             Whether what is computed goes to the cache.
-        watch : callable or None
+        watch : callable
             (number of views to compute, of views found, what they are called) → a context of
             a function to call for each that is computed.
 
@@ -153,7 +134,7 @@ class Extractor:
             wanted, outs = self._look_up(images, items, cuts)
         keep = keep and bool(wanted) and self._shelves.can_keep(wanted, cuts)
         readable = sum(i not in images.bad for i, _ in items)
-        with _watched(watch, len(wanted), readable, "images") as advance:
+        with watch(len(wanted), readable - len(wanted), "images") as advance:
             while wanted:
                 missing = {view: items[places[0]][0] for view, places in wanted.items()}
                 for view, rows in self._computed(images, missing, cuts, keep):
@@ -169,7 +150,7 @@ class Extractor:
             out[bad] = np.nan
         return outs
 
-    def fill(self, images, numbers, positions, watch=None):
+    def fill(self, images, numbers, positions, watch=_unwatched):
         """Compute and keep what is missing of some views of some images, at all cuts at once.
 
         What only decoding shows to be no image is added to `images.bad`, kept or not.
@@ -181,20 +162,21 @@ class Extractor:
             Of views.
         positions : sequence of int
             Of images.
-        watch : callable or None
+        watch : callable
             As in `rows`.
         """
-        missing = self._missing(images, numbers, positions)
+        views = self._views(images, numbers, positions)
+        missing = self._missing(views)
         if missing and self._was_outdated():
-            missing = self._missing(images, numbers, positions)
-        cuts, views = self._shelves.kept_cuts(), self._views(images, numbers, positions)
+            missing = self._missing(views)
+        cuts = self._shelves.kept_cuts()
         if missing:
             self._shelves.touch(views)  # or room could be made at the expense of these
             if not self._shelves.can_keep(missing, cuts):
-                self._computer(cuts).check_pixels(images, sorted(set(missing.values())))
+                self._computer.check_pixels(images, sorted(set(missing.values())))
                 return
         unit = "views" if any(numbers) else "images"
-        with _watched(watch, len(missing), len(views), unit) as advance:
+        with watch(len(missing), len(views) - len(missing), unit) as advance:
             for _ in self._computed(images, missing, cuts, keep=True) if missing else ():
                 advance()
         images.release()
@@ -218,34 +200,23 @@ class Extractor:
             for number in numbers
         }
 
-    def _missing(self, images, numbers, positions):
+    def _missing(self, views):
         """Of these, those of which rows are missing at some cut."""
         cuts = self._shelves.kept_cuts()
-        views = self._views(images, numbers, positions)
         return {view: i for view, i in views.items() if not self._shelves.have(view, cuts)}
 
     def _was_outdated(self):
         """Load the network; whether what was known of it was out of date, and no more is."""
-        info = load_network(self._source).info
-        if info == self.info and ENGINES[self._engine].key() == self._engine_key:
+        source, engine = self._computer.source, ENGINES[self._computer.engine]
+        info = load_network(source).info
+        if info == self.info and engine.key() == self._engine_key:
             return False
-        _noted(self._source, self._cache)
+        _noted(source, self._cache)
         cuts = [
             info.cut_at(self.info.layers[cut.position].name, cut.pooling) for cut in self._cuts
         ]
         self._open_shelves(info, cuts)
         return True
-
-    def _computer(self, cuts):
-        return Computer(
-            load_network(self._source),
-            [self._cuts[cut] for cut in cuts],
-            self._reader,
-            self._augmentation,
-            self._engine,
-            self._precision,
-            self._n_jobs,
-        )
 
     def _computed(self, images, missing, cuts, keep):
         """Compute missing views; yield each with its rows, one for each cut.
@@ -253,11 +224,12 @@ class Extractor:
         None instead of rows stands for an image that cannot be decoded. What other processes
         write in the meantime is left out.
         """
-        computer = self._computer(cuts)
-        size = ENGINES[self._engine].batch_sizes(self.info)[-1]
+        computed_cuts = [self._cuts[cut] for cut in cuts]
+        size = ENGINES[self._computer.engine].batch_sizes[-1]
         with Writers(self._shelves, cuts, keep) as writers:
-            agenda = Agenda(missing, self._shelves, cuts, writers, size)
-            for batch, rows_of in computer.compute(images, missing, agenda):
+            agenda = batches_of(missing, self._shelves, cuts, writers, size)
+            computed = self._computer.compute(images, missing, computed_cuts, agenda)
+            for batch, rows_of in computed:
                 for view, rows in rows_of.items():
                     if rows is None:
                         yield view, None
@@ -265,10 +237,3 @@ class Extractor:
                     self._cache.count(hits=0, misses=1)
                     yield view, writers.put(view, rows)
                 writers.flush_if_due(batch.left)
-
-
-def _watched(watch, n_missing, n_wanted, unit):
-    """A context of a function to call for each of the missing ones that is computed."""
-    if watch is None:
-        return nullcontext(lambda: None)
-    return watch(n_missing, n_wanted - n_missing, unit)

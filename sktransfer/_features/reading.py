@@ -79,10 +79,6 @@ class ImageReader:
     max_image_pixels: int | None
     preprocessing: Preprocessing
 
-    def content(self, source):
-        """The content of a source, read now; `UnreadableImageError` if it has none."""
-        return decoding.load(source)
-
     def check(self, content):
         """Raise `UnreadableImageError` for what shows without decoding the pixels."""
         decoding.probe(content, self.input_range, self.max_image_pixels)
@@ -96,7 +92,7 @@ class ImageReader:
         """
         content = images.taken(position)
         if content is None:
-            content = self.content(images.sources[position])
+            content = decoding.load(images.sources[position])
             if decoding.digest(content) != images.digests[position]:
                 raise UnreadableImageError("was changed while it was being read")
         return decoding.decode(content, size, self.input_range, self.max_image_pixels)

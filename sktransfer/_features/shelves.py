@@ -1,5 +1,6 @@
 """Which rows are there: looked up, kept, and room made for them."""
 
+import itertools
 import math
 import time
 from collections import defaultdict
@@ -50,6 +51,8 @@ class Shelves:
     ----------
     shapes : list of tuple of int
         The shape of a row, at each cut.
+    gave_up : bool
+        Whether nothing is kept any more.
     """
 
     def __init__(self, cache, info, cuts, reader, engine_key, precision, augmentation):
@@ -57,20 +60,18 @@ class Shelves:
         self.shapes = [info.row_shape(cut) for cut in cuts]
         # Pixels are decoded as quickly as read: rows of the input are not kept.
         self._kept = [i for i, cut in enumerate(cuts) if cut.position != 0]
-        self._shelves = []  # for each cut, that of unaltered and that of augmented images
-        for cut, shape in zip(cuts, self.shapes, strict=True):
-            pair = []
-            for dtype in (UNALTERED, AUGMENTED):
-                described = namespace(info, cut, reader, engine_key, precision, dtype)
-                store = cache.store(described, shape, dtype)
-                pair.append(Shelf(KeyMaker(described, augmentation), store))
-            self._shelves.append(pair)
-        self._gave_up = False  # keeping
+        self._shelves = {}  # position of a cut, whether of augmented images → Shelf
+        for (i, cut), dtype in itertools.product(enumerate(cuts), (UNALTERED, AUGMENTED)):
+            described = namespace(info, cut, reader, engine_key, precision, dtype)
+            store = cache.store(described, self.shapes[i], dtype)
+            shelf = Shelf(KeyMaker(described, augmentation), store)
+            self._shelves[i, dtype == AUGMENTED] = shelf
+        self.gave_up = False
         self._since = time.time()
 
     def shelf(self, cut, number):
         """Where rows of a view's number are, at a cut by its position in the list."""
-        return self._shelves[cut][1 if number else 0]
+        return self._shelves[cut, number != 0]
 
     def kept_cuts(self, cuts=None):
         """Of some cuts or all, those whose rows are kept."""
@@ -78,15 +79,12 @@ class Shelves:
 
     def refresh(self):
         """Notice what any process has written or removed since."""
-        for shelf in self._all():
+        for shelf in self._shelves.values():
             shelf.store.refresh()
 
     def n_opened(self):
         """How many segments of rows were opened so far, whoever wrote them."""
-        return sum(shelf.store.n_opened for shelf in self._all())
-
-    def _all(self):
-        return (shelf for pair in self._shelves for shelf in pair)
+        return sum(shelf.store.n_opened for shelf in self._shelves.values())
 
     def have(self, view, cuts):
         """Whether the rows of a view are there at all of some cuts."""
@@ -94,13 +92,10 @@ class Shelves:
 
     def touch(self, views):
         """Note that what is there of some views is used."""
-        for cut in self._kept:
-            by_shelf = defaultdict(list)
-            for view in views:
-                shelf = self.shelf(cut, view.number)
-                by_shelf[shelf].append(shelf.key_of(view))
-            for shelf, keys in by_shelf.items():
-                shelf.store.touch(keys)
+        for (cut, augmented), shelf in self._shelves.items():
+            if cut in self._kept:
+                here = [view for view in views if (view.number != 0) == augmented]
+                shelf.store.touch(map(shelf.key_of, here))
 
     def take(self, wanted, cuts, outs):
         """Copy what is there of wanted views, at all of some cuts.
@@ -120,7 +115,7 @@ class Shelves:
             del wanted[view]
 
     def _copy(self, wanted, cut, out):
-        keys_of = {shelf: [None] * len(out) for shelf in self._shelves[cut]}
+        keys_of = defaultdict(lambda: [None] * len(out))  # by shelf
         for view, positions in wanted.items():
             shelf = self.shelf(cut, view.number)
             key = shelf.key_of(view)
@@ -135,7 +130,7 @@ class Shelves:
         """Whether rows of so many views can be kept; one warning if they cannot."""
         if self._cache.homeless:
             self.give_up("this user has no home folder; SKTRANSFER_CACHE may name another")
-        if self._cache.folder is None or self._gave_up:
+        if self._cache.folder is None or self.gave_up:
             return False
         kept = self.kept_cuts(cuts)
         nbytes = sum(self.shelf(cut, view.number).row_nbytes for view in views for cut in kept)
@@ -147,11 +142,6 @@ class Shelves:
 
     def give_up(self, reason):
         """Keep nothing any more, and say so once."""
-        if not self._gave_up:
+        if not self.gave_up:
             warn(f"features are right but not kept in the cache: {reason}", CacheWarning)
-        self._gave_up = True
-
-    @property
-    def gave_up(self):
-        """Whether nothing is kept any more."""
-        return self._gave_up
+        self.gave_up = True

@@ -43,8 +43,12 @@ MANY_SEGMENTS = 32  # … when there are more of them than this
 CLOCK_SECONDS = 1.0
 DAY_SECONDS = 86400
 STALE_SECONDS = 3600  # a temporary file of this age has no writer any more
-OWN_FOLDER = re.compile("[0-9a-f]{64}")  # a name by `_name`
-OWN_FILE = re.compile("[0-9a-f]{32}")  # a name by `uuid`
+OWN_FOLDER = "[0-9a-f]{64}"  # a name by `_name`
+OWN_TEMPORARY = "[0-9a-f]{32}" + re.escape(TEMPORARY)  # a name by `uuid`, as that of segments
+OWN_FILE = (
+    rf"networks/({OWN_FOLDER}\.json|{OWN_TEMPORARY})|"
+    rf"rows/{OWN_FOLDER}/({OWN_TEMPORARY}|[0-9a-f]{{32}}{re.escape(SUFFIX)})"
+)
 PLACE_BITS = 32  # a place is segment number << PLACE_BITS | position
 
 
@@ -99,19 +103,22 @@ class FeatureCache:
         return _open_store(folder, tuple(shape), np.dtype(dtype), os.getpid())
 
     def read_info(self, identity):
-        """What is known of the network of that identity, or None."""
-        if self.folder is None:
+        """What is known of the network of that identity, or None; None if that is None."""
+        if self.folder is None or identity is None:
             return None
         path = self._manifest(identity)
         try:
             status = path.stat()
             return _info_in(path, status.st_ino, status.st_size, status.st_ctime_ns)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
 
     def write_info(self, identity, info):
-        """Keep what is known of a network; a cache that cannot be written stays as it is."""
-        if self.folder is None:
+        """Keep what is known of a network, unless its identity is None.
+
+        A cache that cannot be written stays as it is.
+        """
+        if self.folder is None or identity is None:
             return
         path, plain = self._manifest(identity), info.to_plain()
         content = json.dumps({"name": _name(plain), "info": plain}).encode()
@@ -127,8 +134,6 @@ class FeatureCache:
 
         Segments used after `used_since` (seconds since the epoch) stay.
         """
-        if self.folder is None:
-            return True
         segments = sorted(self._segments(), key=lambda segment: segment[1].st_mtime)
         excess = sum(s.st_size for _, s in segments) + nbytes - self.max_bytes
         # The clock that dates files may lag behind the one that dates the use; a day ahead,
@@ -239,15 +244,11 @@ class RowStore:
 
     def tidy(self):
         """Merge many small segments into few, and remove what killed writers left."""
-        if self.folder is None:
-            return
         with self._lock:
-            for name in _list(self.folder):
+            for name in filter(re.compile(OWN_TEMPORARY).fullmatch, _list(self.folder)):
                 with contextlib.suppress(OSError):
                     path = self.folder / name
-                    age = abs(time.time() - path.stat().st_mtime)
-                    own = path.suffix == TEMPORARY and OWN_FILE.fullmatch(path.stem)
-                    if own and age > STALE_SECONDS:
+                    if abs(time.time() - path.stat().st_mtime) > STALE_SECONDS:
                         path.unlink()
             self.refresh()
             small = [s for s in self._segments.values() if s.nbytes < SMALL_BYTES]
@@ -347,21 +348,11 @@ def clear_cache(cache_dir="default"):
 
 def _own_files(folder):
     """The files of a cache folder that the cache named itself."""
-    for path in _glob(folder, "networks/*.json"):
-        if OWN_FOLDER.fullmatch(path.stem):
-            yield path
-    for path in _glob(folder, f"networks/*{TEMPORARY}"):
-        if OWN_FILE.fullmatch(path.stem):
-            yield path
-    for kind in (SUFFIX, TEMPORARY):
-        for path in _glob(folder, f"rows/*/*{kind}"):
-            if OWN_FOLDER.fullmatch(path.parent.name) and OWN_FILE.fullmatch(path.stem):
-                yield path
-
-
-def _glob(folder, pattern):
-    """As `Path.glob`, which fails where a folder vanishes meanwhile."""
-    return map(Path, glob.iglob(os.path.join(glob.escape(os.fspath(folder)), pattern)))
+    for pattern in ("networks/*", "rows/*/*"):
+        # Not by `Path.glob`, which fails where a folder vanishes meanwhile.
+        for name in glob.iglob(pattern, root_dir=folder):
+            if re.fullmatch(OWN_FILE, Path(name).as_posix()):
+                yield folder / name
 
 
 def _resolve(cache_dir):
@@ -386,13 +377,11 @@ def _users_folder():
 
 def _max_bytes():
     limit = os.environ.get("SKTRANSFER_CACHE_SIZE", DEFAULT_MAX_BYTES)
-    try:
+    with contextlib.suppress(ValueError):
         size = float(limit)
-    except ValueError:
-        size = math.nan
-    if math.isnan(size):
-        raise ValueError(f"SKTRANSFER_CACHE_SIZE={limit!r} is no number of bytes")
-    return size
+        if not math.isnan(size):
+            return size
+    raise ValueError(f"SKTRANSFER_CACHE_SIZE={limit!r} is no number of bytes")
 
 
 @functools.lru_cache(maxsize=32)

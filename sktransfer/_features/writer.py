@@ -72,8 +72,7 @@ class _Writer:
         self._forget()
 
     def add(self, key, row):
-        self._keys.append(key)
-        self._rows.append(row)
+        self._rows[key] = row
         self._nbytes += row.nbytes
 
     def flush_if_due(self, left):
@@ -82,7 +81,7 @@ class _Writer:
         The first ones at once: by them others see that somebody is at work.
         """
         late = not self.n_written or time.monotonic() - self._since > FLUSH_SECONDS
-        if late or self._nbytes > FLUSH_BYTES or len(self._keys) > FLUSH_SHARE * left:
+        if late or self._nbytes > FLUSH_BYTES or len(self._rows) > FLUSH_SHARE * left:
             self._flush()
 
     def close(self):
@@ -90,17 +89,16 @@ class _Writer:
         self._store.tidy()
 
     def _flush(self):
-        if self._keys:
+        if self._rows:
             try:
-                self._store.write(self._keys, np.stack(self._rows))
+                self._store.write(list(self._rows), np.stack(list(self._rows.values())))
                 self.n_written += 1
             except OSError as error:
                 self._give_up(f"{error.strerror} ({self._store.folder})")
         self._forget()
 
     def _forget(self):
-        self._keys, self._rows, self._nbytes = [], [], 0
-        self._since = time.monotonic()
+        self._rows, self._nbytes, self._since = {}, 0, time.monotonic()
 
 
 def rounded(row, dtype):

@@ -6,15 +6,15 @@ the bytes of the encoded file, or the array.
 """
 
 import contextlib
-import functools
 import hashlib
-import importlib.metadata
 import io
 import os
 import stat
 import sys
 
 import numpy as np
+
+from sktransfer._runtime.backend import installed_version
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # JPEG opens MPO as well
 RESIZE_FILTER = "bilinear"
@@ -55,9 +55,8 @@ def load(source):
         return np.asarray(source)
     if _is_pil(source):
         return _encode(source)
-    if source is None or type(source).__name__ in ("NAType", "NaTType"):
-        raise UnreadableImageError("is a missing value")
-    if isinstance(source, (float, np.floating)) and np.isnan(source):
+    is_nan = isinstance(source, (float, np.floating)) and np.isnan(source)
+    if source is None or is_nan or type(source).__name__ in ("NAType", "NaTType"):
         raise UnreadableImageError("is a missing value")
     raise UnreadableImageError(f"is a {type(source).__name__}, not an image")
 
@@ -74,7 +73,8 @@ def decoder():
     """What decodes files, and how it is set where that changes pixels: in plain text."""
     settings = sys.modules.get("PIL.ImageFile")  # where it is not, nobody has set anything
     lenient = settings is not None and settings.LOAD_TRUNCATED_IMAGES
-    return f"Pillow {_pillow_version()}{', truncated files too' if lenient else ''}"
+    suffix = ", truncated files too" if lenient else ""
+    return f"Pillow {installed_version('pillow')}{suffix}"
 
 
 def probe(content, input_range, max_pixels=None):
@@ -256,7 +256,6 @@ def _opaque(image):
     from PIL import Image
 
     if image.mode.startswith("I;16"):
-        image.load()
         return image
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -286,9 +285,7 @@ def _check_array(array, input_range):
 
 
 def _three_channels(array):
-    if array.ndim == 2:
-        array = array[:, :, np.newaxis]
-    return np.broadcast_to(array, (*array.shape[:2], 3))
+    return np.broadcast_to(np.atleast_3d(array), (*array.shape[:2], 3))
 
 
 def _resize(array, size):
@@ -308,8 +305,3 @@ def _resized(image, size):
     height, width = size
     resized = image.resize((width, height), Image.Resampling[RESIZE_FILTER.upper()])
     return np.asarray(resized, dtype=np.float32)
-
-
-@functools.cache
-def _pillow_version():
-    return importlib.metadata.version("pillow")

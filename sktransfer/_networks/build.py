@@ -46,8 +46,20 @@ def plain_settings():
             keras.config.set_floatx(floats)
 
 
+def of_family(source):
+    """The network of a `FamilySource`."""
+    model = tiny(source) if source.name == "tiny" else application(source)
+    if source.has_weights_file:
+        try:
+            model.load_weights(source.weights)
+        except (OSError, ValueError) as error:
+            weights = os.fspath(source.weights)
+            raise BackboneError(f"weights={weights!r} does not fit: {error}") from error
+    return model
+
+
 def tiny(source):
-    """The embedded network of a `FamilySource`."""
+    """The embedded network, its weights those it was published with or random."""
     from safetensors.numpy import load_file
 
     from sktransfer._networks.tiny import build
@@ -58,17 +70,15 @@ def tiny(source):
         # Not by paths, which begin with a scope of Keras' if an interrupt left one open.
         names = (f"{layer.name}/{w.name}" for layer in model.layers for w in layer.weights)
         model.set_weights([arrays[name] for name in names])
-    else:
-        _load_weights(model, source.weights)
     return model
 
 
 def application(source):
-    """A network of `keras.applications`, of a `FamilySource`."""
+    """A network of `keras.applications`, its weights those published or random."""
     family = source.family
     constructor = getattr(keras.applications, family.constructor)
     try:
-        model = constructor(
+        return constructor(
             include_top=False,
             weights="imagenet" if source.is_published else None,
             input_shape=(*source.size, 3),
@@ -78,9 +88,6 @@ def application(source):
         raise BackboneError(f"{family.constructor} refuses this: {error}") from error
     except Exception as error:  # keras.utils.get_file raises a bare Exception
         raise BackboneError(_how_to_provide(family, error)) from error
-    if not source.is_published:
-        _load_weights(model, source.weights)
-    return model
 
 
 def _how_to_provide(family, error):
@@ -95,24 +102,13 @@ def _how_to_provide(family, error):
     )
 
 
-def _load_weights(model, file):
-    if file is None:
-        return
-    try:
-        model.load_weights(file)
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"weights={os.fspath(file)!r} does not fit: {error}") from error
-
-
 def opened(path):
     """The Keras model in a .keras file."""
-    try:
-        with lambdas_refused(repr(path)):
+    with lambdas_refused(repr(path)):
+        try:
             return keras.saving.load_model(path, compile=False)
-    except BackboneError:
-        raise
-    except Exception as error:  # whatever a file can hold
-        raise BackboneError(f"{path!r} cannot be loaded: {error}") from error
+        except Exception as error:  # whatever a file can hold
+            raise BackboneError(f"{path!r} cannot be loaded: {error}") from error
 
 
 def own_network(model, asked_size):

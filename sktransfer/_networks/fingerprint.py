@@ -35,9 +35,10 @@ def fingerprint(model, size):
 def _codes(model):
     """The code of methods of layers that are not Keras' own, those within layers as well."""
     for part in (*model.operations, *model._flatten_layers()):
-        for cls in _foreign_classes(part):
-            functions = (vars(cls)[name] for name in sorted(vars(cls)))
-            yield from (f.__code__ for f in functions if hasattr(f, "__code__"))
+        for cls in type(part).__mro__:
+            if not cls.__module__.startswith(("keras.", "builtins")):
+                functions = (vars(cls)[name] for name in sorted(vars(cls)))
+                yield from (f.__code__ for f in functions if hasattr(f, "__code__"))
 
 
 def _probed(model, size):
@@ -49,21 +50,19 @@ def _probed(model, size):
     return np.ascontiguousarray(keras.ops.convert_to_numpy(made))
 
 
-def _foreign_classes(part):
-    own = ("keras.", "builtins")
-    return (c for c in type(part).__mro__ if not c.__module__.startswith(own))
-
-
 def _anonymous(config, positions):
     """A model's configuration without layers' names, which it has in three places."""
 
+    def position(name):
+        return positions.get(name, name) if isinstance(name, str) else name
+
     def renamed(key, value):
         if key in ("input_layers", "output_layers"):
-            return _map_strings(value, positions)
+            return keras.tree.map_structure(position, value)
         if key == "keras_history":
-            return [positions.get(value[0], value[0]), *value[1:]]
+            return [position(value[0]), *value[1:]]
         if key == "name" and isinstance(value, str):
-            return positions.get(value, value)
+            return position(value)
         return _anonymous(value, positions)
 
     if isinstance(config, dict):
@@ -71,11 +70,3 @@ def _anonymous(config, positions):
     if isinstance(config, (list, tuple)):
         return [_anonymous(value, positions) for value in config]
     return config
-
-
-def _map_strings(value, names):
-    if isinstance(value, dict):
-        return {key: _map_strings(v, names) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_map_strings(v, names) for v in value]
-    return names.get(value, value) if isinstance(value, str) else value

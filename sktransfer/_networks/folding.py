@@ -38,34 +38,31 @@ class Prefix:
         precision : {"float32", "bfloat16"}
             Of the copy's weights and arithmetic.
         """
-        return _folded(self.model, self.foldable, precision)
+        norms = foldable_norms(self.model)
+        norms = {name: norms[name] for name in norms if name in self.foldable}
+        gone = {norm.name for norm in norms.values()}
 
+        def clone(operation):
+            if isinstance(operation, keras.Model) and precision != "float32":
+                return keras.models.clone_model(operation, clone_function=clone)
+            config = operation.get_config()
+            if operation.name in norms:
+                config["use_bias"] = True
+            if "dtype" in config and _computes(operation):
+                config["dtype"] = precision
+            return type(operation).from_config(config)
 
-def _folded(model, foldable, precision):
-    norms = {name: norm for name, norm in foldable_norms(model).items() if name in foldable}
-    gone = {norm.name for norm in norms.values()}
+        def call(operation, *inputs, **options):
+            return inputs[0] if operation.name in gone else operation(*inputs, **options)
 
-    def clone(operation):
-        if isinstance(operation, keras.Model) and precision != "float32":
-            return keras.models.clone_model(operation, clone_function=clone)
-        config = operation.get_config()
-        if operation.name in norms:
-            config["use_bias"] = True
-        if "dtype" in config and _computes(operation):
-            config["dtype"] = precision
-        return type(operation).from_config(config)
-
-    def call(operation, *inputs, **options):
-        return inputs[0] if operation.name in gone else operation(*inputs, **options)
-
-    copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    originals = {layer.name: layer for layer in model.layers}
-    for layer in copy.layers:
-        if layer.weights:
-            original = originals[layer.name]
-            layer.set_weights(_fold(original, norms.get(layer.name)))
-    finalize(copy)
-    return copy
+        copy = keras.models.clone_model(self.model, clone_function=clone, call_function=call)
+        originals = {layer.name: layer for layer in self.model.layers}
+        for layer in copy.layers:
+            if layer.weights:
+                original = originals[layer.name]
+                layer.set_weights(_fold(original, norms.get(layer.name)))
+        finalize(copy)
+        return copy
 
 
 def _computes(operation):

@@ -59,8 +59,7 @@ def _key(source):
 
 def _build(source):
     global _used_in_process
-    if _used_in_process is None:
-        _used_in_process = os.getpid()
+    _used_in_process = _used_in_process or os.getpid()
     with plain_settings():
         return source.build()
 
@@ -111,8 +110,7 @@ class FrozenNetwork:
         -------
         rows : list of float32 ndarray of shape (n, ...), one for each cut
         """
-        sizes = ENGINES[engine].batch_sizes(self.info)
-        size = next(size for size in sizes if size >= len(batch))
+        size = next(size for size in ENGINES[engine].batch_sizes if size >= len(batch))
         padded = np.zeros((size, *batch.shape[1:]), dtype=np.float32)
         padded[: len(batch)] = batch
         computed = {}
@@ -132,12 +130,10 @@ class FrozenNetwork:
         The output of a convolution is lost where a BatchNorm is folded into it. Without
         folding, rows above it would differ in their last bits: it has a pass of its own.
         """
-        within = [cut for cut in cuts if self._is_folded_into(cut)]
+        names = [operation.name for operation in self._model.operations]
+        within = [cut for cut in cuts if names[cut.position] in self._foldable]
         others = tuple(cut for cut in cuts if cut not in within)
         return [(cut,) for cut in within] + ([others] if others else [])
-
-    def _is_folded_into(self, cut):
-        return self._model.operations[cut.position].name in self._foldable
 
     def _function(self, cuts, precision, engine):
         """The network up to some cuts as a function of a batch."""

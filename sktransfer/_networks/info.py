@@ -77,15 +77,8 @@ class NetworkInfo:
     @classmethod
     def from_plain(cls, plain):
         """From what JSON makes of `to_plain`."""
-        layers = (
-            LayerInfo(
-                **{**layer, "shape": _tuple(layer["shape"]), "inputs": tuple(layer["inputs"])}
-            )
-            for layer in plain["layers"]
-        )
-        return cls(
-            **{**plain, "input_size": tuple(plain["input_size"]), "layers": tuple(layers)}
-        )
+        layers = tuple(LayerInfo(**_with_tuples(layer)) for layer in plain["layers"])
+        return cls(**{**_with_tuples(plain), "layers": layers})
 
     def to_plain(self):
         return asdict(self)
@@ -162,5 +155,5 @@ def nearest(name, names):
     return "there are: " + ", ".join(repr(n) for n in names)
 
 
-def _tuple(shape):
-    return None if shape is None else tuple(shape)
+def _with_tuples(plain):
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}

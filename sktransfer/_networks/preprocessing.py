@@ -11,11 +11,6 @@ def _minus_one_to_one(pixels):
     return pixels
 
 
-def _zero_to_one(pixels):
-    pixels /= 255
-    return pixels
-
-
 def _centred_bgr(pixels):
     # The mean of ImageNet's training images, as VGG's authors published it.
     pixels = pixels[..., ::-1]
@@ -35,7 +30,7 @@ ARITHMETIC = {
     "tf": _minus_one_to_one,
     "caffe": _centred_bgr,
     "torch": _standardized,
-    "rescale": _zero_to_one,
+    "rescale": lambda pixels: np.divide(pixels, 255, out=pixels),
     None: lambda pixels: pixels,
 }
 

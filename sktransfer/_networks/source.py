@@ -22,7 +22,7 @@ from sktransfer._networks.foreign import foreign_code
 from sktransfer._networks.info import FORMAT, nearest
 from sktransfer._networks.packed import PackedNetwork
 from sktransfer._networks.tiny import WEIGHTS as TINY_WEIGHTS
-from sktransfer._runtime.backend import keras_backend, keras_version, weights_folder
+from sktransfer._runtime.backend import installed_version, keras_backend, weights_folder
 
 PUBLISHED = ("pretrained", "imagenet")  # weights
 
@@ -33,7 +33,7 @@ def source_of(backbone, weights="pretrained", params=None, size=None):
     Parameters
     ----------
     backbone, weights
-        As in `PretrainedFeatureTransformer`; `backbone` may be a `PackedNetwork`.
+        As in `PretrainedFeatureTransformer`.
     params : dict or None
         Its `backbone_params`.
     size : (int, int) or None
@@ -51,8 +51,6 @@ def source_of(backbone, weights="pretrained", params=None, size=None):
             "a network of your own comes with its weights and parameters: leave weights and "
             "backbone_params at their defaults"
         )
-    if isinstance(backbone, PackedNetwork):
-        return PackedSource(backbone, size)
     if is_keras_model(backbone):
         return ModelSource(backbone, size)
     if isinstance(backbone, (str, os.PathLike)):
@@ -91,12 +89,11 @@ class FamilySource:
     has_automatic_names = True  # of layers, numbered through the process
 
     def __post_init__(self):
-        if self.name == "tiny":
-            if self.weights == "imagenet":
-                raise BackboneError("backbone='tiny' knows digits, not ImageNet")
-            if self.params:
-                raise BackboneError("backbone='tiny' has no backbone_params")
-        if self._has_weights_file and not os.path.isfile(self.weights):
+        if self.name == "tiny" and self.weights == "imagenet":
+            raise BackboneError("backbone='tiny' knows digits, not ImageNet")
+        if self.name == "tiny" and self.params:
+            raise BackboneError("backbone='tiny' has no backbone_params")
+        if self.has_weights_file and not os.path.isfile(self.weights):
             raise BackboneError(
                 f"weights={os.fspath(self.weights)!r} is neither 'pretrained', 'imagenet', "
                 "None nor an existing file"
@@ -116,7 +113,7 @@ class FamilySource:
         return self.weights in PUBLISHED
 
     @property
-    def _has_weights_file(self):
+    def has_weights_file(self):
         return self.weights is not None and not self.is_published
 
     def own_preprocessing(self):
@@ -143,14 +140,12 @@ class FamilySource:
     def build(self):
         from sktransfer._networks import build
 
-        if self.name == "tiny":
-            return build.tiny(self)
-        return build.application(self)
+        return build.of_family(self)
 
     def _weights_identity(self):
         if self.weights is None:
             return "random"
-        if self._has_weights_file:
+        if self.has_weights_file:
             return {"file": _sha256(self.weights)}
         if self.name == "tiny":
             return {TINY_WEIGHTS.name: _sha256(TINY_WEIGHTS)}
@@ -257,7 +252,7 @@ def _identity(kind, size, **what):
         "format": FORMAT,
         "kind": kind,
         "size": size and list(size),
-        "keras": keras_version(),
+        "keras": installed_version("keras"),
         "backend": keras_backend(),
         **what,
     }

@@ -43,6 +43,4 @@ def keras_backend():
         return "tensorflow"
 
 
-@functools.cache
-def keras_version():
-    return importlib.metadata.version("keras")
+installed_version = functools.cache(importlib.metadata.version)

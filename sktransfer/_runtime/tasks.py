@@ -108,9 +108,9 @@ def watch_extraction(verbose, task=None):
                 return
             with task.parts("extract-features", n_missing) as tell:
 
-                def advance(n=1):
-                    show(n)
-                    tell(n)
+                def advance():
+                    show()
+                    tell()
 
                 yield advance
 

@@ -34,18 +34,15 @@ class Workers:
         task = _Task(function, arguments)
         self._tasks.put(task)
         if len(self._threads) < self._number:
-            self._start()
+            thread = threading.Thread(
+                target=_work,
+                args=(self._tasks,),
+                name=f"{self._name}_{len(self._threads)}",
+                daemon=True,  # or all would wait for one that an interrupt kept from starting
+            )
+            thread.start()
+            self._threads.append(thread)
         return task
-
-    def _start(self):
-        thread = threading.Thread(
-            target=_work,
-            args=(self._tasks,),
-            name=f"{self._name}_{len(self._threads)}",
-            daemon=True,  # so that nobody waits for one that an interrupt kept from starting
-        )
-        thread.start()
-        self._threads.append(thread)
 
     def __enter__(self):
         return self

@@ -1,7 +1,6 @@
 """A fit: stage after stage, and how far to go, by held-out images, by folds, or to the end."""
 
 import math
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -159,27 +158,16 @@ def _fit_by_folds(run, stages, examples, trials, task):
 
 def _merged(results):
     """The epochs that all results have: means of their figures, the losses of all judges."""
-    numbered = [_numbered(result.epochs) for result in results]
+    numbered = [{(epoch.stage, epoch.number): epoch for epoch in r.epochs} for r in results]
     common = [key for key in numbered[0] if all(key in others for others in numbered)]
     epochs = []
     for key in common:
         folds = [epochs_of[key] for epochs_of in numbered]
-        logs = {
-            name: float(np.mean([epoch.logs[name] for epoch in folds]))
-            for name in folds[0].logs
-        }
+        names = folds[0].logs
+        logs = {name: float(np.mean([epoch.logs[name] for epoch in folds])) for name in names}
         losses = np.concatenate([epoch.losses for epoch in folds])
-        epochs.append(Epoch(folds[0].stage, logs, losses))
+        epochs.append(Epoch(*key, logs, losses))
     return Result(epochs=tuple(epochs))
-
-
-def _numbered(epochs):
-    """(Stage, number of the epoch in it) → epoch."""
-    counts, numbered = Counter(), {}
-    for epoch in epochs:
-        numbered[epoch.stage, counts[epoch.stage]] = epoch
-        counts[epoch.stage] += 1
-    return numbered
 
 
 def _best_epoch(result, stage):
@@ -191,26 +179,24 @@ def _best_epoch(result, stage):
 
 def _up_to_best(stages, result):
     """The stages as far as the best epoch."""
-    last = result.epochs[result.best_epoch].stage
-    stage = stages[last]
-    if isinstance(stage, SolvedStage):
-        return stages[: last + 1]
-    done = [epoch.stage for epoch in result.epochs[: result.best_epoch + 1]].count(last)
-    return [*stages[:last], replace(stage, stop_after=done)]
+    best = result.epochs[result.best_epoch]
+    *earlier, last = stages[: best.stage + 1]
+    if not isinstance(last, SolvedStage):
+        last = replace(last, stop_after=best.number + 1)
+    return [*earlier, last]
 
 
 def predict_outputs(fitted, target, extractor, images, optimizer, verbose):
     """The outputs of a fitted network for images, on rows at its cut."""
-    suffix_spec = fitted.suffix
     outputs = np.empty((len(images), target.n_outputs), dtype=np.float32)
     with (
-        borrowed(load_network(fitted.source()), suffix_spec, target, optimizer) as suffix,
+        borrowed(load_network(fitted.source()), fitted.suffix, target, optimizer) as suffix,
         images_bar(verbose, "Predicting", len(images)) as advance,
     ):
         suffix.set_weights(fitted.weights)
         for start in range(0, len(images), PREDICT_BATCH):
             chosen = range(start, min(start + PREDICT_BATCH, len(images)))
-            [rows] = extractor.rows(images, [(i, 0) for i in chosen], [suffix_spec.cut])
+            [rows] = extractor.rows(images, [(i, 0) for i in chosen], [fitted.suffix.cut])
             outputs[start : chosen.stop] = suffix.outputs(rows)
             advance(len(chosen))
     return outputs

@@ -14,6 +14,7 @@ from sktransfer._networks.source import PackedSource
 from sktransfer._training.heads import Head
 
 FORMAT = 2  # of the state: raised when it changes its meaning
+AS_THEY_ARE = ("preprocessing", "input_size", "input_range", "precision")  # in the state
 LIBRARIES = ("sktransfer", "keras", "numpy", "scikit-learn")
 
 
@@ -57,9 +58,7 @@ class SuffixSpec:
     @classmethod
     def from_plain(cls, plain):
         """From what `dataclasses.asdict` makes of one."""
-        head = plain["head"]
-        head = {key: tuple(v) if isinstance(v, list) else v for key, v in head.items()}
-        return cls(Cut(**plain["cut"]), plain["first_trainable"], Head(**head))
+        return cls(Cut(**plain["cut"]), plain["first_trainable"], Head(**plain["head"]))
 
 
 @dataclass(frozen=True)
@@ -104,10 +103,7 @@ def to_state(fitted):
         "versions": _versions(),
         "config": fitted.base.config,
         "suffix": asdict(fitted.suffix),
-        "preprocessing": fitted.preprocessing,
-        "input_size": fitted.input_size,
-        "input_range": fitted.input_range,
-        "precision": fitted.precision,
+        **{name: getattr(fitted, name) for name in AS_THEY_ARE},
         "arrays": arrays,
         "sha256": {name: _sha256(array) for name, array in arrays.items()},
     }
@@ -138,10 +134,7 @@ def _read(state):
         PackedNetwork(state["config"], _in_order(arrays, "network/")),
         Weights(base, _in_order(arrays, "head/")),
         SuffixSpec.from_plain(state["suffix"]),
-        state["preprocessing"],
-        state["input_size"],
-        state["input_range"],
-        state["precision"],
+        **{name: state[name] for name in AS_THEY_ARE},
     )
 
 

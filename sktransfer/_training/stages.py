@@ -120,6 +120,8 @@ class Epoch:
     Attributes
     ----------
     stage : int
+    number : int
+        In the stage, from 0.
     logs : dict
         Name of a figure → its value.
     losses : ndarray or None
@@ -127,6 +129,7 @@ class Epoch:
     """
 
     stage: int
+    number: int
     logs: dict
     losses: np.ndarray | None = None
 
@@ -232,12 +235,9 @@ class SolvedStage:
                 judged, val_logs = run.judge(outputs, judges)
                 logs |= val_logs
             advance(1, f"solved, {describe(logs)}")
-        epoch = Epoch(self.number, _plain(logs), judged)
+        epoch = Epoch(self.number, 0, _plain(logs), judged)
         result = replace(
-            result,
-            epochs=(*result.epochs, epoch),
-            head_C=strength,
-            head_views=self.views,
+            result, epochs=(*result.epochs, epoch), head_C=strength, head_views=self.views
         ).going_on_from(len(result.epochs), Weights({}, [kernel, bias]), self)
         epoch_task.end(lambda: run.attributes(result))
         return result
@@ -363,8 +363,8 @@ class _Record(keras.callbacks.Callback):
     Attributes
     ----------
     epochs : list of Epoch
-    best : int or None
-        Position in `epochs` of the one whose weights are kept.
+    best : int
+        Position in `epochs` of the one whose weights are kept; -1 before there is one.
     weights : Weights or None
     stops_early : bool
     """
@@ -374,9 +374,8 @@ class _Record(keras.callbacks.Callback):
         self._run, self._stage, self._suffix, self._before = run, stage, suffix, before
         self._task, self._train, self._judges = task, train, judges
         self.stops_early = run.settings.early_stopping and judges is not None
-        self._least, self._since_best = math.inf, 0
-        self._losses = None
-        self.epochs, self.best, self.weights = [], None, None
+        self._least, self._losses = math.inf, None
+        self.epochs, self.best, self.weights = [], -1, None
 
     def draw(self, epoch):
         """The order of the images, and the number of their view."""
@@ -397,7 +396,7 @@ class _Record(keras.callbacks.Callback):
         self._epoch_task = self._task.begin("epoch")
 
     def on_epoch_end(self, epoch, logs):
-        self.epochs.append(Epoch(self._stage.number, _plain(logs), self._losses))
+        self.epochs.append(Epoch(self._stage.number, epoch, _plain(logs), self._losses))
         if self.stops_early:
             self._compare(logs["val_loss"])
         if self._epoch_task.end(self._attributes):
@@ -409,12 +408,11 @@ class _Record(keras.callbacks.Callback):
 
     def _compare(self, loss):
         if loss < self._least:
-            self._least, self._since_best = loss, 0
+            self._least = loss
             self.keep()
         else:
-            self._since_best += 1
-            patience = self._run.settings.n_iter_no_change
-            self.model.stop_training = self._since_best >= patience
+            since_best = len(self.epochs) - 1 - self.best
+            self.model.stop_training = since_best >= self._run.settings.n_iter_no_change
 
     def _attributes(self):
         """What the estimator predicts with by the weights of this epoch, kept or not."""

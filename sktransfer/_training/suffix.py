@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import threading
 from dataclasses import asdict
 
@@ -46,7 +47,7 @@ class CompiledSuffix:
                 weighted_metrics=[target.keras_metric()],
             )
         self.model.optimizer.build(self.model.trainable_variables)
-        self._fresh_optimizer = [np.array(_value(v)) for v in self.model.optimizer.variables]
+        self._fresh_optimizer = [v.numpy() for v in self.model.optimizer.variables]
         self._original = {i: layer.get_weights() for i, layer in self._base.items()}
 
     @held_back()
@@ -54,19 +55,13 @@ class CompiledSuffix:
         """Take these `Weights`, and leave the optimizer."""
         for i, layer in self._base.items():
             layer.set_weights(weights.base.get(i, self._original[i]))
-        arrays = iter(weights.head)
-        for layer in self._head:
-            for variable in layer.weights:
-                variable.assign(next(arrays))
+        _assign(_weights_of(self._head), weights.head)
 
     @held_back()
     def reset(self, weights, seed):
         """As if built anew, with these weights."""
         self.set_weights(weights)
-        for variable, value in zip(
-            self.model.optimizer.variables, self._fresh_optimizer, strict=True
-        ):
-            variable.assign(value)
+        _assign(self.model.optimizer.variables, self._fresh_optimizer)
         base = [part for part in self.model._flatten_layers() if part not in self._head]
         for i, layer in enumerate([*self._head, *base]):
             for generator in layer._seed_generators:
@@ -75,18 +70,14 @@ class CompiledSuffix:
     @held_back()
     def get_weights(self):
         """The `Weights` of the layers that are trained."""
-        base = {
-            i: [np.array(_value(w)) for w in layer.weights]
-            for i, layer in self._base.items()
-            if layer.trainable_variables
-        }
-        return Weights(
-            base, [np.array(_value(w)) for part in self._head for w in part.weights]
-        )
+        trained = {i: layer for i, layer in self._base.items() if layer.trainable_variables}
+        # As arrays: the weight of a layer may be a single number.
+        base = {i: [*map(np.asarray, layer.get_weights())] for i, layer in trained.items()}
+        return Weights(base, [w.numpy() for w in _weights_of(self._head)])
 
     def head_shapes(self):
         """The shapes of the head's weights."""
-        return [tuple(w.shape) for layer in self._head for w in layer.weights]
+        return [tuple(w.shape) for w in _weights_of(self._head)]
 
     @held_back()
     def outputs(self, rows):
@@ -132,9 +123,7 @@ def whole_model(fitted):
         for layer in layers:
             x = layer(x)
         model = keras.Model(base.inputs[0], x)
-    variables = [variable for layer in layers for variable in layer.weights]
-    for variable, array in zip(variables, fitted.weights.head, strict=True):
-        variable.assign(array)
+    _assign(_weights_of(layers), fitted.weights.head)
     return model
 
 
@@ -145,10 +134,18 @@ def initial_head(shapes, rng):
         if len(shape) == 1:
             weights.append(np.zeros(shape, dtype=np.float32))
         else:
-            receptive = int(np.prod(shape[:-2]))
-            limit = np.sqrt(6 / (receptive * (shape[-2] + shape[-1])))
+            limit = np.sqrt(6 / (math.prod(shape[:-2]) * sum(shape[-2:])))
             weights.append(rng.uniform(-limit, limit, shape).astype(np.float32))
     return weights
+
+
+def _weights_of(layers):
+    return [weight for layer in layers for weight in layer.weights]
+
+
+def _assign(variables, arrays):
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
 
 
 def _freeze(layer, everything):
@@ -179,7 +176,3 @@ def fresh_optimizer(optimizer):
             f"optimizer={optimizer!r} is neither the name of one of Keras' optimizers, nor "
             f"one, nor what keras.optimizers.serialize makes of one: {error}"
         ) from error
-
-
-def _value(variable):
-    return keras.ops.convert_to_numpy(variable)

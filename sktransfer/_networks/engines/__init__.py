@@ -4,7 +4,7 @@ An engine is an object with
 
 - `name`: what users write;
 - `key()`: what of it changes the last bits of a row, in plain text, found without Keras;
-- `batch_sizes(info)`: sizes of the batches it takes, in rising order;
+- `batch_sizes`: sizes of the batches it takes, in rising order;
 - `compile(prefix, precision)`: a `Prefix` of a network → a function from an array of images
   (n, height, width, 3), of one of those sizes, to a list of arrays, one for each cut.
 """

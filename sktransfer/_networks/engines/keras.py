@@ -10,6 +10,9 @@ class KerasEngine:
     """A frozen network run by Keras."""
 
     name = "keras"
+    # One image alone, or four: on 2 cores 4 is as fast as 8 or 16 within noise (MobileNet,
+    # MobileNetV2, ResNet50, InceptionV3, Xception, VGG16).
+    batch_sizes = (1, 4)
 
     def key(self):
         """The backend and, of TensorFlow, whether oneDNN computes."""
@@ -18,31 +21,13 @@ class KerasEngine:
             f"{backend} with oneDNN" if backend == "tensorflow" and _has_onednn() else backend
         )
 
-    def batch_sizes(self, info):
-        """One image alone, or four.
-
-        On 2 cores 4 is as fast as 8 or 16 within noise (MobileNet, MobileNetV2, ResNet50,
-        InceptionV3, Xception, VGG16).
-        """
-        return (1, 4)
-
     def compile(self, prefix, precision):
-        model = prefix.folded(precision)
-        if keras_backend() != "tensorflow":
-            return _Predicting(model)
-        return _frozen_in_tensorflow(model)
-
-
-class _Predicting:
-    """A model as a function of a batch, by any backend."""
-
-    def __init__(self, model):
-        self._model = model
-
-    def __call__(self, images):
         from sktransfer._runtime.keras import keras
 
-        return keras.tree.flatten(self._model.predict_on_batch(images))
+        model = prefix.folded(precision)
+        if keras_backend() == "tensorflow":
+            return _frozen_in_tensorflow(model)
+        return lambda images: keras.tree.flatten(model.predict_on_batch(images))
 
 
 def _frozen_in_tensorflow(model):

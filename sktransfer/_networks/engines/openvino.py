@@ -8,6 +8,7 @@ import tempfile
 from joblib import cpu_count
 
 from sktransfer._exceptions import BackboneError
+from sktransfer._runtime.backend import installed_version
 from sktransfer._runtime.threads import granted_threads
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
@@ -17,6 +18,7 @@ class OpenVINOEngine:
     """A frozen network run by OpenVINO on the CPU."""
 
     name = "openvino"
+    batch_sizes = (1, 4)  # as Keras' engine has them
 
     def key(self):
         """Its version.
@@ -26,11 +28,13 @@ class OpenVINOEngine:
         ImportError
             OpenVINO is not installed.
         """
-        return f"openvino {_version()}"
-
-    def batch_sizes(self, info):
-        """As Keras' engine has them."""
-        return (1, 4)
+        try:
+            return f"openvino {installed_version('openvino')}"
+        except importlib.metadata.PackageNotFoundError as error:
+            raise ImportError(
+                "engine='openvino' needs OpenVINO: pip install 'sktransfer[openvino]'; "
+                "engine='keras' needs nothing more"
+            ) from error
 
     def compile(self, prefix, precision):
         model = prefix.folded("float32")  # OpenVINO casts to its precision itself
@@ -92,14 +96,3 @@ def _converted(model):
     # The outputs come first; dead ends, such as what only a gradient would use, follow.
     results = network.get_results()[: len(model.outputs)]
     return openvino.Model(results, network.get_parameters())
-
-
-@functools.cache
-def _version():
-    try:
-        return importlib.metadata.version("openvino")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise ImportError(
-            "engine='openvino' needs OpenVINO: pip install 'sktransfer[openvino]'; "
-            "engine='keras' needs nothing more"
-        ) from error
