@@ -48,11 +48,14 @@ def test_at_any_cuts_with_any_pooling():
         assert relative_error(got, expected) < 1e-5, cut
 
 
-@pytest.mark.parametrize("layer", ["block4c_add", pytest.param(None, marks=pytest.mark.slow)])
-def test_of_deep_networks_as_well(photographs, layer):
-    how = {"weights": None, "input_size": (32, 32), "layer": layer}
+@pytest.mark.parametrize(
+    "backbone",
+    ["mobilenet_v3_small", pytest.param("efficientnet_b0", marks=pytest.mark.slow)],
+)
+def test_of_deep_networks_as_well(photographs, backbone):
+    how = {"weights": None, "input_size": (32, 32)}
     exact, ours = (
-        features(photographs[0][::600], backbone="efficientnet_b0", **how, engine=engine)
+        features(photographs[0][::600], backbone=backbone, **how, engine=engine)
         for engine in ("keras", "openvino")
     )
     assert relative_error(ours, exact) < 1e-5
