@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pytest
 import skops.io
+from conftest import without_root
 from PIL import Image
 from terminals import TERMINAL, seen_on, without_controls
 
@@ -22,9 +23,15 @@ from sktransfer import FineTunedConvNetClassifier
 from sktransfer.__main__ import main
 
 
+def run(*arguments, started_as=list):
+    """In a process of its own."""
+    command = started_as([sys.executable, "-m", "sktransfer", *map(str, arguments)])
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
 @pytest.fixture
 def run_here(capfd):
-    """In this process: exit code, standard output and standard error."""
+    """The same in this process: exit code, standard output and standard error."""
 
     def run_here(*arguments):
         try:
@@ -228,15 +235,18 @@ def test_mistakes_get_a_short_message(folder, run_here, arguments, code, message
 
 
 @pytest.mark.parametrize("job", [[], ["--fine-tune"]])
-def test_bad_images_are_listed(job, folder, tmp_path, run_here):
+def test_bad_images_are_listed(job, folder, tmp_path):
     page, empty = folder / "six" / "page.jpg", folder / "seven" / "empty.png"
+    locked = next(folder.glob("six/*.png"))
     page.write_text("<html>")
     empty.write_bytes(b"")
+    locked.chmod(0)
     output = tmp_path / "model.joblib"
-    result = run_here(folder, "--backbone", "tiny", "--output", output, *job)
+    arguments = [folder, "--backbone", "tiny", "--output", output, *job]
+    result = run(*arguments, started_as=without_root)  # a process: of another user
     assert result.returncode == 1
-    assert "sktransfer: 2 rows of X cannot be used" in result.stderr
-    for problem in (f"{page} is an HTML", f"{empty} is empty"):
+    assert "sktransfer: 3 rows of X cannot be used" in result.stderr
+    for problem in (f"{page} is an HTML", f"{empty} is empty", f"{locked} may not be read"):
         assert problem in result.stderr
     assert "Traceback" not in result.stderr
     assert not output.exists()

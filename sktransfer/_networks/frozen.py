@@ -130,8 +130,8 @@ class FrozenNetwork:
         The output of a convolution is lost where a BatchNorm is folded into it. Without
         folding, rows above it would differ in their last bits: it has a pass of its own.
         """
-        names = [operation.name for operation in self._model.operations]
-        within = [cut for cut in cuts if names[cut.position] in self._foldable]
+        operations = self._model.operations
+        within = [cut for cut in cuts if operations[cut.position].name in self._foldable]
         others = tuple(cut for cut in cuts if cut not in within)
         return [(cut,) for cut in within] + ([others] if others else [])
 
