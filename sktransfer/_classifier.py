@@ -590,7 +590,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
     def _run(self, extractor, network, target, reader, seed):
         """What all stages work with."""
-        from sktransfer._training.stages import Run, Settings
+        from sktransfer._training.run import Run, Settings
 
         settings = Settings(
             optimizer=self.optimizer,

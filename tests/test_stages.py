@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sktransfer._training.stages import Settings, TrainedStage
+from sktransfer._training.run import Settings
+from sktransfer._training.stages import TrainedStage
 
 SETTINGS = Settings(
     optimizer="adam",

@@ -1,35 +1,19 @@
 """A fit: stage after stage, and how far to go, by held-out images, by folds, or to the end."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from sktransfer._features.extractor import load_network
 from sktransfer._runtime.progress import images_bar
 from sktransfer._runtime.tasks import watch_extraction
+from sktransfer._training.folds import fit_by_folds, trained_again
 from sktransfer._training.solving import views_within_memory
-from sktransfer._training.stages import Epoch, Result, SolvedStage
+from sktransfer._training.stages import SolvedStage, train
 from sktransfer._training.suffix import PREDICT_BATCH, borrowed, fresh_optimizer
 
 FEWEST_JUDGES = 50  # where a split would hold out fewer images than this …
 FOLDS = 3  # … so many folds judge by all of them
-
-
-def train(stages, run, examples, judges, task):
-    """One stage after the other, each from the best weights so far.
-
-    Returns
-    -------
-    result : Result
-    """
-    result = Result()
-    for stage in stages:
-        subtask = task.begin(f"stage-{stage.number}", stage.n_epochs, examples.positions)
-        result = made = stage.run(run, result, examples, judges, subtask)
-        if subtask.end(lambda made=made: run.attributes(made)):
-            break
-    return result
 
 
 def fit(run, stages, examples, validation, begin):
@@ -62,10 +46,10 @@ def fit(run, stages, examples, validation, begin):
     if not trials:
         return train(stages, run, examples, None, task), task
     if len(trials) > 1:
-        return _fit_by_folds(run, stages, examples, trials, task), task
+        return fit_by_folds(run, stages, examples, trials, task), task
     result = train(stages, run, *trials[0], task)
     if may_run_again and isinstance(stages[0], SolvedStage) and result.kept == (0,):
-        result = _trained_again(run, stages[:1], examples, result, task)
+        result = trained_again(run, stages[:1], examples, result, task)
     return result, task
 
 
@@ -126,64 +110,6 @@ def _fill_cache(run, pools, task):
         watch = watch_extraction(run.settings.verbose, task)
         run.extractor.fill(images, numbers, positions, watch)
         images.raise_if_bad()
-
-
-def _trained_again(run, stages, examples, found, task):
-    """What training on all examples makes, with the history of what was found out before."""
-    final = run.without_stopping("all images, ")
-    subtask = task.begin("refit", len(stages))
-    result = train(stages, final, examples, None, subtask)
-    subtask.end(lambda: final.attributes(result))
-    return replace(result, epochs=found.epochs, best_epoch=found.best_epoch)
-
-
-def _fit_by_folds(run, stages, examples, trials, task):
-    """Train on each fold, then, as far as is best over all folds, on all examples."""
-    results = []
-    for i, (some, judges) in enumerate(trials):
-        fold = run.without_stopping(f"fold {i + 1}/{len(trials)}, ")
-        subtask = task.begin(f"fold-{i}", len(stages), some.positions)
-        result = train(stages, fold, some, judges, subtask)
-        subtask.end(lambda fold=fold, result=result: fold.attributes(result))
-        results.append(result)
-    merged = _merged(results)
-    for stage in stages:
-        best = _best_epoch(merged, stage)
-        if best is not None and merged.is_improved_by(merged.epochs[best]):
-            merged = replace(merged, best_epoch=best)
-    if merged.best_epoch is None:
-        return merged
-    return _trained_again(run, _up_to_best(stages, merged), examples, merged, task)
-
-
-def _merged(results):
-    """The epochs that all results have: means of their figures, the losses of all judges."""
-    numbered = [{(epoch.stage, epoch.number): epoch for epoch in r.epochs} for r in results]
-    common = [key for key in numbered[0] if all(key in others for others in numbered)]
-    epochs = []
-    for key in common:
-        folds = [epochs_of[key] for epochs_of in numbered]
-        names = folds[0].logs
-        logs = {name: float(np.mean([epoch.logs[name] for epoch in folds])) for name in names}
-        losses = np.concatenate([epoch.losses for epoch in folds])
-        epochs.append(Epoch(*key, logs, losses))
-    return Result(epochs=tuple(epochs))
-
-
-def _best_epoch(result, stage):
-    """The epoch of a stage whose validation loss is the least."""
-    places = [i for i, epoch in enumerate(result.epochs) if epoch.stage == stage.number]
-    losses = np.array([result.epochs[i].logs["val_loss"] for i in places])
-    return places[np.nanargmin(losses)] if np.isfinite(losses).any() else None
-
-
-def _up_to_best(stages, result):
-    """The stages as far as the best epoch."""
-    best = result.epochs[result.best_epoch]
-    *earlier, last = stages[: best.stage + 1]
-    if not isinstance(last, SolvedStage):
-        last = replace(last, stop_after=best.number + 1)
-    return [*earlier, last]
 
 
 def predict_outputs(fitted, target, extractor, images, optimizer, verbose):

@@ -12,178 +12,14 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sktransfer._exceptions import warn
-from sktransfer._networks.frozen import adopt
 from sktransfer._runtime.keras import keras
-from sktransfer._runtime.progress import progress_bar
 from sktransfer._training.epochs import Batches, describe, train_epochs
-from sktransfer._training.fitted import FittedNetwork, SuffixSpec, Weights
+from sktransfer._training.fitted import SuffixSpec, Weights
+from sktransfer._training.result import Epoch, Result
 from sktransfer._training.solving import LinearHead
 from sktransfer._training.suffix import PREDICT_BATCH, borrowed, initial_head
 
 WARM_UP = 0.2  # share of a stage's epochs
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train: what all stages have in common."""
-
-    optimizer: object
-    batch_size: int
-    augmentation_views: int | None
-    augmented: bool
-    head_C: float | None  # noqa: N815, as the parameter
-    early_stopping: bool
-    validation_fraction: float
-    n_iter_no_change: int
-    callbacks: list
-    seed: int
-    verbose: int
-
-    def view(self, epoch):
-        """The number of every image's view in an epoch, counted over all stages."""
-        if not self.augmented:
-            return 0
-        return 1 + (epoch % self.augmentation_views if self.augmentation_views else epoch)
-
-    def order(self, epoch, n_images):
-        """The order of the images in an epoch, counted over all stages."""
-        return np.random.default_rng([self.seed, 1, epoch]).permutation(n_images)
-
-    def views(self, epochs):
-        """The numbers of the views of so many epochs."""
-        return tuple(dict.fromkeys(map(self.view, range(epochs))))
-
-
-@dataclass(frozen=True)
-class Run:
-    """What all stages of a fit work with.
-
-    Attributes
-    ----------
-    extractor : Extractor
-    network : FrozenNetwork
-    target : Classes
-    settings : Settings
-    blank : FittedNetwork
-        The fitted network, but for what training makes.
-    title : str
-        What the bars of its stages begin with.
-    """
-
-    extractor: object
-    network: object
-    target: object
-    settings: Settings
-    blank: FittedNetwork
-    title: str = ""
-
-    def without_stopping(self, title):
-        """The same, through all epochs."""
-        return replace(
-            self, settings=replace(self.settings, early_stopping=False), title=title
-        )
-
-    def fitted(self, weights, suffix):
-        """What predictions need."""
-        made = replace(self.blank, weights=weights, suffix=suffix)
-        adopt(made.source(), self.network)
-        return made
-
-    def attributes(self, result):
-        """What the estimator predicts with, were the fit to stop here, or None."""
-        if result.weights is None:
-            return None
-        return {"_fitted": self.fitted(result.weights, result.suffix)}
-
-    def bar(self, stage, total, text):
-        title = f"{self.title}stage {stage.number}".capitalize()
-        return progress_bar(self.settings.verbose, title, total, text)
-
-    def judge(self, outputs, examples):
-        """Losses of the images that judge, and the figures of an epoch on them."""
-        losses, score = self.measure(outputs, examples)
-        logs = {"val_loss": losses.mean(), f"val_{self.target.metric_name}": score}
-        return losses, logs
-
-    def measure(self, outputs, examples):
-        """The weighted loss of each image, and the metric."""
-        with np.errstate(invalid="ignore"):  # where training diverged
-            losses = self.target.losses(outputs, examples.y)
-        score = self.target.score(outputs, examples.y, examples.weights)
-        return losses * examples.weights, score
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch of the history.
-
-    Attributes
-    ----------
-    stage : int
-    number : int
-        In the stage, from 0.
-    logs : dict
-        Name of a figure → its value.
-    losses : ndarray or None
-        Of each image that judges it.
-    """
-
-    stage: int
-    number: int
-    logs: dict
-    losses: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Result:
-    """What training made so far.
-
-    Attributes
-    ----------
-    epochs : tuple of Epoch
-    weights : Weights or None
-        The best so far, in `suffix`.
-    suffix : SuffixSpec or None
-    best_epoch : int or None
-    kept : tuple of int
-        Numbers of the stages of which something is kept.
-    head_C : float or None
-    head_views : tuple of int
-        As the attributes of the classifier.
-    """
-
-    epochs: tuple = ()
-    weights: Weights | None = None
-    suffix: SuffixSpec | None = None
-    best_epoch: int | None = None
-    kept: tuple = ()
-    head_C: float | None = None  # noqa: N815, as the attribute
-    head_views: tuple = ()
-
-    def history(self):
-        """As `FineTunedConvNetClassifier.history_`."""
-        names = dict.fromkeys(name for epoch in self.epochs for name in epoch.logs)
-        history = {name: [epoch.logs[name] for epoch in self.epochs] for name in names}
-        history["stage"] = [epoch.stage for epoch in self.epochs]
-        history["kept"] = [epoch.stage in self.kept for epoch in self.epochs]
-        return history
-
-    def is_improved_by(self, epoch):
-        """Whether an epoch's losses are clearly less than those of the best one so far."""
-        if self.best_epoch is None:
-            return True
-        gains = self.epochs[self.best_epoch].losses - epoch.losses
-        return gains.mean() > gains.std() / math.sqrt(len(gains))
-
-    def going_on_from(self, best_epoch, weights, stage):
-        """The same with better weights, made by a stage."""
-        return replace(
-            self,
-            weights=weights.after(self.weights),
-            suffix=stage.suffix,
-            best_epoch=best_epoch,
-            kept=(*self.kept, stage.number),
-        )
 
 
 @dataclass(frozen=True)
@@ -343,6 +179,22 @@ class TrainedStage:
         if record.stops_early and not result.is_improved_by(made.epochs[best]):
             return made
         return made.going_on_from(best, record.weights, self)
+
+
+def train(stages, run, examples, judges, task):
+    """One stage after the other, each from the best weights so far.
+
+    Returns
+    -------
+    result : Result
+    """
+    result = Result()
+    for stage in stages:
+        subtask = task.begin(f"stage-{stage.number}", stage.n_epochs, examples.positions)
+        result = made = stage.run(run, result, examples, judges, subtask)
+        if subtask.end(lambda made=made: run.attributes(made)):
+            break
+    return result
 
 
 class _Record(keras.callbacks.Callback):
