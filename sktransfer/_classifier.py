@@ -20,19 +20,20 @@ from sktransfer._runtime.tasks import Task
 from sktransfer._training.fitted import FittedNetwork, SuffixSpec, from_state, to_state
 from sktransfer._training.heads import Head, pooling_of
 from sktransfer._training.summary import summarize
-from sktransfer._training.unfreezing import depths_of
+from sktransfer._training.unfreezing import depths_of, is_ladder
 
 
 @documented
 class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     """Classify images by a pretrained network whose top layers are trained along.
 
-    First a new head is trained on the frozen network. Then the head and the top layers of the
-    network are trained with a low learning rate, in one or several stages. A stage is kept
-    only if held-out images are clearly better with it. A head without hidden layers is a
-    logistic regression: scikit-learn solves it to its optimum. The frozen part of the network
-    runs once for each view of an image. Its results are kept on disk as in
-    `PretrainedFeatureTransformer`. Stages, folds, candidates and processes share them.
+    First a new head is trained on the frozen network. A head without hidden layers is a
+    logistic regression: scikit-learn solves it to its optimum. Then the head and the top
+    layers of the network are trained with a low learning rate. By default, held-out images
+    decide how much of the network, and how far: far from ImageNet much, near to it little or
+    nothing. The frozen part of the network runs once for each view of an image. Its results
+    are kept on disk as in `PretrainedFeatureTransformer`. Stages, folds, candidates and
+    processes share them.
 
     Parameters
     ----------
@@ -81,9 +82,15 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         and 1 by cross-validation: the strongest penalty whose loss is within two standard
         errors of the least.
 
-    unfreeze : int, float, str or tuple of them, default=3
+    unfreeze : "auto", int, float, str or tuple of them, default="auto"
         How much of the network is trained after the head.
 
+        - ``"auto"``: held-out images decide. First half of the layers that have a kernel are
+          trained, from the top. If that is better by more than one standard error, and there
+          are enough images to hold some out, all layers are tried. What was best is done again
+          on all images. If a part of the way from the head's weights to the trained ones is
+          better than the whole, that part is taken. Where nothing is held out
+          (``early_stopping=False``), it is half of the layers.
         - 0: nothing.
         - An int: this number of top layers that have a kernel.
         - A float: this fraction of the layers that have a kernel, from the top. ``1`` is one
@@ -114,15 +121,16 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         Largest number of epochs of a head with hidden layers. A head without is trained in
         epochs too if not even the unaltered images fit into ``working_memory``.
 
-    fine_tune_epochs : int, default=10
-        Largest number of epochs of each stage of fine-tuning.
+    fine_tune_epochs : int or None, default=None
+        Largest number of epochs of each stage of fine-tuning. None makes 200 steps, in 10
+        epochs at least and 15 at most.
 
     head_learning_rate : float, default=1e-3
         Highest learning rate of a head that is trained in epochs. The rate rises over the
         first fifth of the epochs and falls to zero like half a cosine over all of them. A
         ``LearningRateScheduler`` in `keras_callbacks` replaces that.
 
-    fine_tune_learning_rate : float, default=1e-5
+    fine_tune_learning_rate : float, default=1e-4
         Highest learning rate of each stage of fine-tuning. It rises and falls in the same way.
 
     optimizer : str, dict or keras.optimizers.Optimizer, default="adam"
@@ -131,7 +139,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         (``use_ema``) become the weights at the end of a stage. They have an effect only with
         ``early_stopping=False``.
 
-    batch_size : int, default=32
+    batch_size : int, default=16
         Number of images in a training step.
 
     validation_fraction : float, default=0.1
@@ -143,6 +151,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         Whether to stop a stage when the validation loss no longer improves, and take the
         weights of its best epoch.
 
+        - With ``unfreeze="auto"``, each stage runs all epochs, and they judge its end.
         - A stage is kept only if its loss is lower than that of the stages before by more than
           one standard error of the difference. Else it is rolled back.
         - If only a head without hidden layers is left, it is solved again on all images.
@@ -187,6 +196,11 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     best_epoch_ : int
         The epoch whose weights are kept, counted from 0 over all stages.
 
+    fine_tuned_share_ : float
+        Where the weights that are kept lie on the straight way from those before the last kept
+        stage to those at its end. 1 is the end, 0 if only the head is trained. A part of the
+        way is taken only with ``unfreeze="auto"``.
+
     head_C_ : float or None
         The inverse strength that a head without hidden layers was solved with. None if the
         head was trained in epochs.
@@ -215,6 +229,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     Staged fine-tuning of pretrained networks: F. Chollet, "Deep Learning with Python", 2017,
     section 5.3. First the optimal linear head, then fine-tuning: A. Kumar et al.,
     "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", 2022.
+    A part of the way between weights: M. Wortsman et al., "Robust Fine-Tuning of Zero-Shot
+    Models", 2022.
 
     Examples
     --------
@@ -239,7 +255,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         "augmentation": [StrOptions({"default"}), ImageAugmentation, None],
         "augmentation_views": [Interval(Integral, 1, None, closed="left"), None],
         "head_epochs": [Interval(Integral, 1, None, closed="left")],
-        "fine_tune_epochs": [Interval(Integral, 0, None, closed="left")],
+        "fine_tune_epochs": [Interval(Integral, 0, None, closed="left"), None],
         "head_learning_rate": [Interval(Real, 0, None, closed="neither")],
         "fine_tune_learning_rate": [Interval(Real, 0, None, closed="neither")],
         "optimizer": "no_validation",  # Keras does
@@ -270,15 +286,15 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         hidden_units=(),
         dropout=0.2,
         head_C=None,
-        unfreeze=3,
+        unfreeze="auto",
         augmentation="default",
         augmentation_views=8,
         head_epochs=20,
-        fine_tune_epochs=10,
+        fine_tune_epochs=None,
         head_learning_rate=1e-3,
-        fine_tune_learning_rate=1e-5,
+        fine_tune_learning_rate=1e-4,
         optimizer="adam",
-        batch_size=32,
+        batch_size=16,
         validation_fraction=0.1,
         early_stopping=True,
         n_iter_no_change=5,
@@ -374,7 +390,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         network = load_network(source)
         network.info.warn_of_top("cut it: keras.Model(m.input, m.get_layer({below}).output)")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        stages = self._stages(network.info, target)
+        stages = self._stages(network.info, target, len(codes))
         cuts = list(dict.fromkeys(stage.suffix.cut for stage in stages))
         extractor = self._extractor(
             source, network.info, cuts, reader, self.precision, augmentation
@@ -391,6 +407,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         self.history_ = result.history()
         self.n_iter_ = len(result.epochs)
         self.best_epoch_ = result.best_epoch
+        self.fine_tuned_share_ = result.share
         self.head_C_, self.head_views_ = result.head_C, result.head_views
         self._fitted = run.fitted(result.weights, result.suffix)
         task.end(dict)
@@ -483,7 +500,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
             `fit`) and ``stages`` (a tuple of those words); and for each stage ``cuts`` (the
             layer whose output is looked up), ``trained_parameters`` (their number),
             ``cached_fractions`` (the share of multiplications below the cut) and, after
-            `fit`, ``kept`` (whether the stage was, or was rolled back).
+            `fit`, ``kept`` (whether the stage was, or was rolled back; None if it was not
+            tried).
 
         Warns
         -----
@@ -506,7 +524,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         ('block3_conv2', ('cached', 'trained', 'trained'))
         """
         info = self._info(self._source())
-        depths = depths_of(self.unfreeze, info)
+        depths = self._depths(info)
         if not hasattr(self, "_fitted"):
             return summarize(info, depths)
         kept = dict(zip(self.history_["stage"], self.history_["kept"], strict=True))
@@ -567,9 +585,16 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
             raise ValueError(f"X_val has {len(sources)} images and y_val {len(codes)} labels")
         return self._examples(extractor, sources, "X_val", codes, target.weights_of(codes))
 
-    def _stages(self, info, target):
+    def _depths(self, info):
+        """How much of the network each stage trains."""
+        depths = depths_of(self.unfreeze, info)
+        if is_ladder(self.unfreeze) and not self.early_stopping:
+            return depths[:2]  # nothing judges the others
+        return depths
+
+    def _stages(self, info, target, n_images):
         """The stages of training."""
-        from sktransfer._training.stages import TrainedStage
+        from sktransfer._training.stages import TrainedStage, epochs_for
 
         head = Head(
             tuple(int(n) for n in self.conv_filters),
@@ -578,11 +603,13 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
             float(self.dropout),
             target.n_outputs,
         )
-        top, *depths = depths_of(self.unfreeze, info)
+        top, *depths = self._depths(info)
         cut = replace(top.cut, pooling=head.cut_pooling)
         suffix = SuffixSpec(cut, None, head)
         stages = [TrainedStage(0, suffix, self.head_epochs, self.head_learning_rate)]
         epochs, rate = self.fine_tune_epochs, self.fine_tune_learning_rate
+        if epochs is None:
+            epochs = epochs_for(n_images, self.batch_size)
         for number, depth in enumerate(depths, 1):
             suffix = SuffixSpec(depth.cut, depth.first_trainable, head)
             stages.append(TrainedStage(number, suffix, epochs, rate))
@@ -598,6 +625,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
             augmentation_views=self.augmentation_views,
             augmented=self.augmentation is not None,
             head_C=self.head_C,
+            climbs=is_ladder(self.unfreeze) and self.early_stopping,
             early_stopping=self.early_stopping,
             validation_fraction=self.validation_fraction,
             n_iter_no_change=self.n_iter_no_change,

@@ -16,6 +16,7 @@ def classifier(**parameters):
         "input_range": (0, 16),
         "pooling": None,
         "head_C": 0.1,
+        "unfreeze": 3,
         "head_epochs": 3,
         "fine_tune_epochs": 2,
         "augmentation_views": 2,

@@ -11,6 +11,7 @@ SETTINGS = Settings(
     augmentation_views=3,
     augmented=True,
     head_C=None,
+    climbs=False,
     early_stopping=True,
     validation_fraction=0.1,
     n_iter_no_change=5,

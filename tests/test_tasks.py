@@ -4,7 +4,6 @@ import pickle
 import re
 import subprocess
 import sys
-from itertools import groupby
 
 import keras
 import numpy as np
@@ -17,6 +16,7 @@ from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from tasks import Recorder
 
 from sktransfer import PretrainedFeatureTransformer
 
@@ -25,38 +25,6 @@ from sktransfer import PretrainedFeatureTransformer
 def sevens(digits):
     """80 images of five classes."""
     return five_to_nine(digits, 80)
-
-
-class Recorder:
-    """Notes the path of each task that ends, and what it is given."""
-
-    def __init__(self, stop_after=()):
-        self.ended, self.given, self.begun = [], {}, 0
-        self._stop_after = stop_after
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        assert self.begun == len(self.ended)
-
-    def on_fit_task_begin(self, estimator, context):
-        self.begun += 1
-
-    def on_fit_task_end(self, estimator, context, *, X=None, y=None, metadata=None):
-        path = ()
-        task = context
-        while task is not None:
-            path, task = (task.task_name, *path), task.parent
-        self.ended.append("/".join(path[1:]))
-        self.given[self.ended[-1]] = X, y, metadata
-        assert context.max_subtasks >= len(context._children_map)
-        return (self.ended[-1], context.task_id) in self._stop_after
-
-    def outline(self):
-        """Tasks in order, with how often a leaf comes."""
-        runs = [(name, len(list(run))) for name, run in groupby(self.ended)]
-        return [f"{n} × {name}" if n > 1 else name for name, n in runs]
 
 
 def test_stages_and_epochs_of_a_fit(sevens):

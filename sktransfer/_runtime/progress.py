@@ -7,6 +7,12 @@ from contextlib import contextmanager
 BAR_WIDTH = 16  # all columns together fit into 80 characters
 
 
+def say(verbose, text):
+    """A line on standard error, or nothing unless `verbose`."""
+    if verbose:
+        print(text, file=sys.stderr)
+
+
 @contextmanager
 def progress_bar(verbose, title, total, text=""):
     """A bar while something is done, or nothing unless `verbose`.

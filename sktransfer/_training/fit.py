@@ -5,9 +5,10 @@ import math
 import numpy as np
 
 from sktransfer._features.extractor import load_network
-from sktransfer._runtime.progress import images_bar
+from sktransfer._runtime.progress import images_bar, say
 from sktransfer._runtime.tasks import watch_extraction
 from sktransfer._training.folds import fit_by_folds, trained_again
+from sktransfer._training.ladder import climb, plan
 from sktransfer._training.solving import views_within_memory
 from sktransfer._training.stages import SolvedStage, train
 from sktransfer._training.suffix import PREDICT_BATCH, borrowed, fresh_optimizer
@@ -38,14 +39,21 @@ def fit(run, stages, examples, validation, begin):
     fresh_optimizer(run.settings.optimizer)  # or an error, before anything is computed
     stages = [_solved_if_possible(stages[0], run, len(examples)), *stages[1:]]
     trials = _trials(run, stages, examples, validation)
+    climbs = run.settings.climbs and len(stages) > 1
+    if climbs and len(trials) > 1:
+        stages = stages[:2]  # folds are three times the work
     pools = _pools(run, stages, examples, trials)
     may_run_again = bool(trials) and validation is None
-    n_trainings = len(trials) if len(trials) > 1 else len(stages)
+    in_folds = len(trials) > 1 and not climbs
+    n_trainings = len(trials) if in_folds else len(stages)
     task = begin(len(pools) + n_trainings + may_run_again)
     _fill_cache(run, pools, task)
     if not trials:
         return train(stages, run, examples, None, task), task
-    if len(trials) > 1:
+    if climbs:
+        say(run.settings.verbose, plan(stages[1:], examples, trials))
+        return climb(run, stages, examples, trials, task), task
+    if in_folds:
         return fit_by_folds(run, stages, examples, trials, task), task
     result = train(stages, run, *trials[0], task)
     if may_run_again and isinstance(stages[0], SolvedStage) and result.kept == (0,):

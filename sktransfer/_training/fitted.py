@@ -37,6 +37,15 @@ class Weights:
         base = self.base if earlier is None else {**earlier.base, **self.base}
         return Weights(base, self.head)
 
+    def towards(self, others, share):
+        """Weights on the straight way to others of the same layers: 0 is here, 1 is there."""
+        base = {i: _between(arrays, others.base[i], share) for i, arrays in self.base.items()}
+        return Weights(base, _between(self.head, others.head, share))
+
+
+def _between(some, others, share):
+    return [a + np.float32(share) * (b - a) for a, b in zip(some, others, strict=True)]
+
 
 @dataclass(frozen=True)
 class SuffixSpec:

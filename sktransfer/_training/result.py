@@ -42,6 +42,8 @@ class Result:
     best_epoch : int or None
     kept : tuple of int
         Numbers of the stages of which something is kept.
+    share : float
+        Of the way from the weights before the last stage that is kept to its own.
     head_C : float or None
     head_views : tuple of int
         As the attributes of the classifier.
@@ -52,6 +54,7 @@ class Result:
     suffix: SuffixSpec | None = None
     best_epoch: int | None = None
     kept: tuple = ()
+    share: float = 0.0
     head_C: float | None = None  # noqa: N815, as the attribute
     head_views: tuple = ()
 
@@ -78,6 +81,7 @@ class Result:
             suffix=stage.suffix,
             best_epoch=best_epoch,
             kept=(*self.kept, stage.number),
+            share=stage.share,
         )
 
 

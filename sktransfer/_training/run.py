@@ -18,6 +18,7 @@ class Settings:
     augmentation_views: int | None
     augmented: bool
     head_C: float | None  # noqa: N815, as the parameter
+    climbs: bool  # stages are a ladder's rungs, or follow each other
     early_stopping: bool
     validation_fraction: float
     n_iter_no_change: int

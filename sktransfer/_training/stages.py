@@ -20,6 +20,14 @@ from sktransfer._training.solving import LinearHead
 from sktransfer._training.suffix import PREDICT_BATCH, borrowed, initial_head
 
 WARM_UP = 0.2  # share of a stage's epochs
+STEPS = 200  # of fine-tuning: fewer images get more epochs …
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 15  # … within these limits
+
+
+def epochs_for(n_images, batch_size):
+    """How many epochs of fine-tuning so many images get."""
+    epochs = math.ceil(STEPS / math.ceil(n_images / batch_size))
+    return min(max(epochs, FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class SolvedStage:
     views: tuple
 
     n_epochs = 1  # in the history
+    share = 0.0  # of a way, as no weights come before
 
     def run(self, run, result, train, judges, task):
         """Solve the head.
@@ -107,6 +116,8 @@ class TrainedStage:
         The highest.
     stop_after : int or None
         Epochs; None is all of them.
+    share : float
+        Of the way from the weights that it begins with to those it ends with, what is kept.
     """
 
     number: int
@@ -114,6 +125,7 @@ class TrainedStage:
     epochs: int
     learning_rate: float
     stop_after: int | None = None
+    share: float = 1.0
 
     @property
     def n_epochs(self):
@@ -227,6 +239,7 @@ class _Record(keras.callbacks.Callback):
         self._task, self._train, self._judges = task, train, judges
         self.stops_early = run.settings.early_stopping and judges is not None
         self._least, self._losses = math.inf, None
+        self._start = suffix.get_weights()
         self.epochs, self.best, self.weights = [], -1, None
 
     def draw(self, epoch):
@@ -236,11 +249,7 @@ class _Record(keras.callbacks.Callback):
 
     def judge(self):
         """Figures of an epoch on images that are not trained on."""
-        batches = Batches(
-            self._run.extractor, self._stage.suffix.cut, self._judges, PREDICT_BATCH
-        )
-        read = batches.read(np.arange(len(self._judges)), view=0)
-        outputs = np.concatenate([self._suffix.outputs(rows) for rows, _, _ in read])
+        outputs = outputs_for(self._judges, self._run, self._stage.suffix, self._suffix)
         self._losses, logs = self._run.judge(outputs, self._judges)
         return logs
 
@@ -255,8 +264,9 @@ class _Record(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def keep(self):
-        """Keep the weights as they are now."""
-        self.best, self.weights = len(self.epochs) - 1, self._suffix.get_weights()
+        """Keep the stage's share of the way to the weights as they are now."""
+        self.best = len(self.epochs) - 1
+        self.weights = self._start.towards(self._suffix.get_weights(), self._stage.share)
 
     def _compare(self, loss):
         if loss < self._least:
@@ -270,6 +280,13 @@ class _Record(keras.callbacks.Callback):
         """What the estimator predicts with by the weights of this epoch, kept or not."""
         weights = self._suffix.get_weights().after(self._before.weights)
         return {"_fitted": self._run.fitted(weights, self._stage.suffix)}
+
+
+def outputs_for(examples, run, spec, suffix):
+    """What a compiled suffix makes of unaltered images."""
+    batches = Batches(run.extractor, spec.cut, examples, PREDICT_BATCH)
+    read = batches.read(np.arange(len(examples)), view=0)
+    return np.concatenate([suffix.outputs(rows) for rows, _, _ in read])
 
 
 def _plain(logs):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sktransfer._exceptions import warn
 
 CACHED, FROZEN, TRAINED = "cached", "frozen", "trained"
+WORDS = {True: "yes", False: "no", None: "not tried"}
 HARDLY = 0.1  # of the frozen part: less than this below the cut deserves a warning
 
 
@@ -42,7 +43,7 @@ class Summary:
             ("share of work cached", "", "", *(f"{x:.0%}" for x in self.cached_fractions)),
         ]
         if self.kept:
-            rows.append(("kept", "", "", *("yes" if kept else "no" for kept in self.kept)))
+            rows.append(("kept", "", "", *(WORDS[kept] for kept in self.kept)))
         return _table(rows)
 
     __repr__ = __str__
@@ -76,7 +77,7 @@ def summarize(info, depths, n_head_parameters=None, kept=None):
         tuple(info.layers[depth.cut.position].name for depth in depths),
         tuple((n_head_parameters or 0) + _n_trained(info, depth) for depth in depths),
         tuple(_share_cached(info, depth) for depth in depths),
-        () if kept is None else tuple(kept.get(i, False) for i in range(len(depths))),
+        () if kept is None else tuple(kept.get(i) for i in range(len(depths))),
     )
     for number, depth in enumerate(depths):
         if depth.first_trainable is not None:

@@ -11,6 +11,8 @@ from numbers import Integral, Real
 from sktransfer._exceptions import BackboneError
 from sktransfer._networks.info import Cut, nearest
 
+LADDER = (0.5, 1.0)  # what "auto" tries, one after the other; docs/recipes.md says why
+
 
 @dataclass(frozen=True)
 class Depth:
@@ -28,6 +30,11 @@ class Depth:
     cut: Cut
 
 
+def is_ladder(unfreeze):
+    """Whether the data choose how much of the network is trained."""
+    return isinstance(unfreeze, str) and unfreeze == "auto"
+
+
 def depths_of(unfreeze, info):
     """How much of the network each stage of training trains.
 
@@ -42,6 +49,8 @@ def depths_of(unfreeze, info):
     depths : list of Depth
         The first stage trains the head alone.
     """
+    if is_ladder(unfreeze):
+        unfreeze = LADDER
     values = unfreeze if isinstance(unfreeze, (tuple, list)) else (unfreeze,)
     firsts = [_first_trainable(value, info) for value in values]
     firsts = [first for first in firsts if first is not None]

@@ -1,0 +1,176 @@
+"""The ladder: how deep and how fast to fine-tune, chosen by images that are held out.
+
+Each rung is a stage that goes on from the head. It is trained on a part of the images, and
+judged by the others at several points of the straight way from the head's weights to its own
+(M. Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", 2022). The next rung is tried
+if this one was better. What was best is done again on all images.
+
+Where images are so few that folds judge, which is three times the work, only the first rung
+is tried.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sktransfer._training.epochs import Examples
+from sktransfer._training.folds import trained_again
+from sktransfer._training.result import Result, merged
+from sktransfer._training.run import Run
+from sktransfer._training.stages import outputs_for
+from sktransfer._training.suffix import borrowed
+
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from the head's weights to a rung's
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A head that was trained on some of the images, and the others, which judge.
+
+    Attributes
+    ----------
+    run : Run
+    some, judges : Examples
+    head : Result
+    """
+
+    run: Run
+    some: Examples
+    judges: Examples
+    head: Result
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A stage, how far to go towards its weights, and how that was judged.
+
+    Attributes
+    ----------
+    stage : SolvedStage or TrainedStage
+    results : list of Result
+        Of each trial.
+    share : float
+        Of the way from the head's weights to the stage's.
+    losses : ndarray
+        Of each image that judges.
+    """
+
+    stage: object
+    results: list
+    share: float
+    losses: np.ndarray
+
+    def is_better_than(self, other):
+        """Whether its loss is less by more than one standard error of the difference."""
+        gains = other.losses - self.losses
+        return gains.mean() > gains.std() / math.sqrt(len(gains))
+
+
+def climb(run, stages, examples, pairs, task):
+    """Try one rung after the other, and do what is best on all images.
+
+    Parameters
+    ----------
+    run : Run
+    stages : list of SolvedStage or TrainedStage
+        The head's, and the rungs.
+    examples : Examples
+    pairs : list of (Examples, Examples)
+        To train on, and to judge by.
+    task : Task
+
+    Returns
+    -------
+    result : Result
+    """
+    head, *rungs = stages
+    trials = _trials_of(run, head, pairs, task)
+    heads = [trial.head for trial in trials]
+    found = merged(heads)
+    best = Choice(head, heads, 1.0, found.epochs[-1].losses)
+    for rung in rungs:
+        choice = _tried(rung, trials, task)
+        found = replace(found, epochs=found.epochs + _epochs_of(choice))
+        if not choice.is_better_than(best):
+            break
+        best = choice
+    numbers = [epoch.stage for epoch in found.epochs]
+    last = len(numbers) - 1 - numbers[::-1].index(best.stage.number)
+    found = replace(found, best_epoch=last)
+    if trials[0].some is examples:  # others judged
+        made = _as_it_is(best, trials[0])
+        return replace(made, epochs=found.epochs, best_epoch=last)
+    stages = [head] if best.stage is head else [head, replace(best.stage, share=best.share)]
+    return trained_again(run, stages, examples, found, task)
+
+
+def plan(rungs, examples, pairs):
+    """A sentence on how much work it is to climb, at most."""
+    tried = sum(rung.epochs for rung in rungs)
+    passes = tried * sum(len(some) for some, _ in pairs) / len(examples)
+    if pairs[0][0] is not examples:
+        passes += max(rung.epochs for rung in rungs)
+    return f"Fine-tuning: at most {passes:.0f} passes over {len(examples):,} images"
+
+
+def _trials_of(run, head, pairs, task):
+    """The head, trained on each of the parts."""
+    subtask = task.begin(f"stage-{head.number}", len(pairs))
+    trials = []
+    for i, (some, judges) in enumerate(pairs):
+        part = run.without_stopping(f"fold {i + 1}/{len(pairs)}, " if len(pairs) > 1 else "")
+        fold = subtask.begin(f"fold-{i}", head.n_epochs, some.positions)
+        result = head.run(part, Result(), some, judges, fold)
+        fold.end(lambda part=part, result=result: part.attributes(result))
+        trials.append(Trial(part, some, judges, result))
+    subtask.end()
+    return trials
+
+
+def _tried(rung, trials, task):
+    """A rung, and the best share of the way to its weights, by all trials."""
+    subtask = task.begin(f"stage-{rung.number}", len(trials))
+    results = []
+    for i, trial in enumerate(trials):
+        fold = subtask.begin(f"fold-{i}", rung.n_epochs, trial.some.positions)
+        results.append(rung.run(trial.run, trial.head, trial.some, trial.judges, fold))
+        fold.end(lambda run=trial.run, result=results[-1]: run.attributes(result))
+    subtask.end()
+    pairs = zip(trials, results, strict=True)
+    losses = np.concatenate([_losses_on_the_way(*pair) for pair in pairs], axis=1)
+    means = np.nan_to_num(losses.mean(axis=1), nan=np.inf)
+    return Choice(rung, results, SHARES[means.argmin()], losses[means.argmin()])
+
+
+def _losses_on_the_way(trial, result):
+    """Losses of the images that judge, of shape (n_shares, n_judges)."""
+    run, judges, spec = trial.run, trial.judges, result.suffix
+    if result.kept == trial.head.kept:  # rolled back, since its loss is not a number
+        return np.full((len(SHARES), len(judges)), np.nan)
+    losses = np.empty((len(SHARES), len(judges)))
+    with borrowed(run.network, spec, run.target, run.settings.optimizer) as suffix:
+        suffix.set_weights(trial.head.weights)
+        start = suffix.get_weights()
+        for i, share in enumerate(SHARES):
+            suffix.set_weights(start.towards(result.weights, share))
+            losses[i], _ = run.measure(outputs_for(judges, run, spec, suffix), judges)
+    return losses
+
+
+def _as_it_is(best, trial):
+    """The result of a trial with the best share of the way to its weights."""
+    [result] = best.results
+    if best.stage.number == 0:
+        return result
+    run = trial.run
+    with borrowed(run.network, result.suffix, run.target, run.settings.optimizer) as suffix:
+        suffix.set_weights(trial.head.weights)
+        weights = suffix.get_weights().towards(result.weights, best.share)
+    return replace(result, weights=weights, share=best.share)
+
+
+def _epochs_of(choice):
+    """Its own epochs, without those of the head."""
+    epochs = merged(choice.results).epochs
+    return tuple(epoch for epoch in epochs if epoch.stage == choice.stage.number)
