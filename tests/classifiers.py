@@ -20,6 +20,7 @@ def classifier(**parameters):
         "head_epochs": 3,
         "fine_tune_epochs": 2,
         "augmentation_views": 2,
+        "batch_size": 32,
         "early_stopping": False,
         "random_state": 0,
     }

@@ -13,6 +13,7 @@ from sktransfer._training.suffix import initial_head
 SEED = int(np.random.RandomState(0).randint(2**31 - 1))  # what random_state=0 comes to
 RECIPE = {
     "unfreeze": 3,
+    "batch_size": 32,
     "hidden_units": (16,),
     "dropout": 0.0,
     "augmentation": None,

@@ -44,7 +44,8 @@ class Weights:
 
 
 def _between(some, others, share):
-    return [a + np.float32(share) * (b - a) for a, b in zip(some, others, strict=True)]
+    left, right = np.float32(1 - share), np.float32(share)  # exact at both ends
+    return [left * a + right * b for a, b in zip(some, others, strict=True)]
 
 
 @dataclass(frozen=True)
