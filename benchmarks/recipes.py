@@ -24,18 +24,63 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from benchmarks import plain_tuning
 from benchmarks.domains import SETS, draw, networks
-from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
+from sktransfer import (
+    FineTunedConvNetClassifier,
+    ImageAugmentation,
+    PretrainedFeatureTransformer,
+)
 
 RESULTS = Path("docs/recipes.jsonl")
-BASELINE, PLAIN = "logistic regression", "plain Keras"
-SETTINGS = {  # of the classifier
-    "default": {},
+BASELINE, PLAIN, DEFAULT = "logistic regression", "plain Keras", "default"
+
+
+def views(factor=1, **others):
+    """The default augmentation, so many times as strong."""
+    return ImageAugmentation(
+        rotation_range=10 * factor,
+        width_shift_range=0.1 * factor,
+        height_shift_range=0.1 * factor,
+        zoom_range=0.1 * factor,
+        **others,
+    )
+
+
+TUNED = {  # parameters of the classifier
+    DEFAULT: {},
     "head alone": {"unfreeze": 0},
+    "half, come what may": {"unfreeze": 0.5, "early_stopping": False},
+    "all, come what may": {"unfreeze": 1.0, "early_stopping": False},
 }
+VIEWS = {
+    "head alone, no views": {"unfreeze": 0, "augmentation": None},
+    "head alone, views half as strong": {"unfreeze": 0, "augmentation": views(0.5)},
+    "head alone, views twice as strong": {"unfreeze": 0, "augmentation": views(2)},
+    "head alone, mirrored views": {"unfreeze": 0, "augmentation": views(horizontal_flip=True)},
+}
+LAYERS = {  # the ends of a block in the middle, of a late one, and of the last
+    "MobileNet": ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu"),
+    "EfficientNet-Lite0": ("block4c_add", "block6d_add", "top_conv"),
+}
+FROZEN = {  # features of these layers, for logistic regression
+    BASELINE: [2],
+    "features of a late layer": [1],
+    "features of a layer in the middle": [0],
+    "features of the late and the last layer": [1, 2],
+    "features of all three layers": [0, 1, 2],
+}
+QUADRANTS = "features of the last layer, 2 × 2 positions"
+SETTINGS = (
+    BASELINE,
+    *TUNED,
+    PLAIN,
+    *VIEWS,
+    *[name for name in FROZEN if name != BASELINE],
+    QUADRANTS,
+)
 
 
 @dataclass(frozen=True)
@@ -55,43 +100,59 @@ class Job:
 def jobs():
     """All of them, those that tell most first."""
     for seed in range(3):
-        for setting in (BASELINE, *SETTINGS, PLAIN):
-            for images in (100, 20):
+        for setting in (BASELINE, *TUNED, PLAIN):
+            for images in (20, 100):
                 for name in SETS:
                     yield Job("MobileNet", name, images, seed, setting)
-    for seed in range(3):
-        for setting in (BASELINE, *SETTINGS):
-            for name in SETS:
-                yield Job("EfficientNet-Lite0", name, 100, seed, setting)
-    for seed in range(3):
-        for setting in (BASELINE, *SETTINGS):
+        for setting in (BASELINE, DEFAULT, "head alone"):
             yield Job("MobileNet", "cats_and_dogs", 500, seed, setting)
+    for setting in SETTINGS:
+        for network, images in (
+            ("MobileNet", 20),
+            ("MobileNet", 100),
+            ("EfficientNet-Lite0", 100),
+        ):
+            for name in SETS:
+                yield Job(network, name, images, 0, setting)
 
 
-def regression(network):
+def regression(network, name, setting):
     """What a user of frozen features writes, its strength chosen by the least log loss."""
-    features = PretrainedFeatureTransformer(**network, pooling="avg")
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
-    strengths = {"logisticregression__C": np.logspace(-4, 1, 11)}
-    return make_pipeline(features, GridSearchCV(model, strengths, scoring="neg_log_loss"))
+    strengths = {"logisticregression__C": np.logspace(-4, 1, 6)}
+    search = GridSearchCV(model, strengths, scoring="neg_log_loss")
+    if setting == QUADRANTS:
+        features = PretrainedFeatureTransformer(**network)
+        return make_pipeline(features, FunctionTransformer(quadrants), search)
+    layers = [LAYERS[name][place] for place in FROZEN[setting]]
+    return make_pipeline(
+        PretrainedFeatureTransformer(**network, layer=layers, pooling="avg"), search
+    )
+
+
+def quadrants(features):
+    """Means over four overlapping quarters of 7 × 7 positions."""
+    maps = features.reshape(len(features), 7, 7, -1)
+    parts = [maps[:, i : i + 4, j : j + 4] for i in (0, 3) for j in (0, 3)]
+    return np.hstack([part.mean(axis=(1, 2)) for part in parts])
 
 
 def run(job):
-    """Accuracy, log loss and seconds of a job."""
+    """Accuracy, log loss and seconds of a job, and what the classifier chose."""
     some, network = draw(job.set, job.images, job.seed), networks()[job.network]
-    notes = {}
+    chosen = {}
     if job.setting == PLAIN:
         probabilities, seconds = plain_tuning.tune(job.network, some, job.seed)
-    elif job.setting == BASELINE:
-        model = regression(network)
-        probabilities, seconds = predicted(model, some)
-    else:
-        parameters = {**network, **SETTINGS[job.setting], "random_state": job.seed}
-        with tempfile.TemporaryDirectory() as cold:
-            model = FineTunedConvNetClassifier(**parameters, cache_dir=cold)
+    elif job.setting in TUNED | VIEWS:
+        parameters = {**network, **(TUNED | VIEWS)[job.setting], "random_state": job.seed}
+        with tempfile.TemporaryDirectory() as folder:
+            cache = folder if job.setting == DEFAULT else "default"  # its seconds are cold
+            model = FineTunedConvNetClassifier(**parameters, cache_dir=cache)
             probabilities, seconds = predicted(model, some)
         stage = model.history_["stage"][model.best_epoch_]
-        notes = {"stage": stage, "share": model.fine_tuned_share_}
+        chosen = {"stage": stage, "share": model.fine_tuned_share_}
+    else:
+        probabilities, seconds = predicted(regression(network, job.network, job.setting), some)
     classes = np.unique(some.y)
     probabilities = np.array(probabilities, dtype=np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
@@ -99,7 +160,7 @@ def run(job):
         "accuracy": accuracy_score(some.y_test, classes[probabilities.argmax(axis=1)]),
         "log_loss": log_loss(some.y_test, probabilities, labels=classes),
         "seconds": seconds,
-        **notes,
+        **chosen,
     }
 
 
@@ -132,8 +193,10 @@ def tables():
         print(f"\n### {network}, {images} images a class\n")
         print(f"| setting | {' | '.join(sets)} | mean |")
         print("|---" * (len(sets) + 2) + "|")
-        for setting in dict.fromkeys(job.setting for job in jobs()):
+        for setting in SETTINGS:
             cells = [cell(seen, name, setting) for name in sets]
+            if not any(cells):
+                continue
             gains = [gain(seen, name, setting).mean() for name in sets]
             mean = f"{np.mean(gains):+.4f}" if all(cells) else ""
             print(f"| {setting} | {' | '.join(cells)} | {mean} |")

@@ -9,14 +9,13 @@ Where images are so few that folds judge, which is three times the work, only th
 is tried.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sktransfer._training.epochs import Examples
 from sktransfer._training.folds import trained_again
-from sktransfer._training.result import Result, merged
+from sktransfer._training.result import Result, are_clearly_less, merged
 from sktransfer._training.run import Run
 from sktransfer._training.stages import outputs_for
 from sktransfer._training.suffix import borrowed
@@ -61,11 +60,6 @@ class Choice:
     share: float
     losses: np.ndarray
 
-    def is_better_than(self, other):
-        """Whether its loss is less by more than one standard error of the difference."""
-        gains = other.losses - self.losses
-        return gains.mean() > gains.std() / math.sqrt(len(gains))
-
 
 def climb(run, stages, examples, pairs, task):
     """Try one rung after the other, and do what is best on all images.
@@ -88,13 +82,16 @@ def climb(run, stages, examples, pairs, task):
     trials = _trials_of(run, head, pairs, task)
     heads = [trial.head for trial in trials]
     found = merged(heads)
+    if any(result.weights is None for result in heads):  # it diverged
+        return found
     best = Choice(head, heads, 1.0, found.epochs[-1].losses)
     for rung in rungs:
-        choice = _tried(rung, trials, task)
-        found = replace(found, epochs=found.epochs + _epochs_of(choice))
-        if not choice.is_better_than(best):
+        choices = _tried(rung, trials, task)
+        found = replace(found, epochs=found.epochs + _epochs_of(choices[0]))
+        better = [one for one in choices if are_clearly_less(one.losses, best.losses)]
+        if not better:
             break
-        best = choice
+        best = min(better, key=lambda one: one.losses.mean())
     numbers = [epoch.stage for epoch in found.epochs]
     last = len(numbers) - 1 - numbers[::-1].index(best.stage.number)
     found = replace(found, best_epoch=last)
@@ -129,7 +126,7 @@ def _trials_of(run, head, pairs, task):
 
 
 def _tried(rung, trials, task):
-    """A rung, and the best share of the way to its weights, by all trials."""
+    """A rung as one choice for each share of the way to its weights."""
     subtask = task.begin(f"stage-{rung.number}", len(trials))
     results = []
     for i, trial in enumerate(trials):
@@ -139,8 +136,7 @@ def _tried(rung, trials, task):
     subtask.end()
     pairs = zip(trials, results, strict=True)
     losses = np.concatenate([_losses_on_the_way(*pair) for pair in pairs], axis=1)
-    means = np.nan_to_num(losses.mean(axis=1), nan=np.inf)
-    return Choice(rung, results, SHARES[means.argmin()], losses[means.argmin()])
+    return [Choice(rung, results, *of) for of in zip(SHARES, losses, strict=True)]
 
 
 def _losses_on_the_way(trial, result):

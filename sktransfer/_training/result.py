@@ -70,8 +70,7 @@ class Result:
         """Whether an epoch's losses are clearly less than those of the best one so far."""
         if self.best_epoch is None:
             return True
-        gains = self.epochs[self.best_epoch].losses - epoch.losses
-        return gains.mean() > gains.std() / math.sqrt(len(gains))
+        return are_clearly_less(epoch.losses, self.epochs[self.best_epoch].losses)
 
     def going_on_from(self, best_epoch, weights, stage):
         """The same with better weights, made by a stage."""
@@ -83,6 +82,12 @@ class Result:
             kept=(*self.kept, stage.number),
             share=stage.share,
         )
+
+
+def are_clearly_less(losses, others):
+    """Whether they are less by more than one standard error of the mean difference."""
+    gains = others - losses
+    return gains.mean() > gains.std() / math.sqrt(len(gains))
 
 
 def merged(results):
