@@ -215,7 +215,12 @@ def head(paths, y, rounds):
         common = {**network, "unfreeze": 0, "cache_dir": folder, "random_state": 0}
         solved = FineTunedConvNetClassifier(**common)
         dense = FineTunedConvNetClassifier(
-            **common, pooling=None, hidden_units=(256,), dropout=0.5, early_stopping=False
+            **common,
+            pooling=None,
+            hidden_units=(256,),
+            dropout=0.5,
+            batch_size=32,
+            early_stopping=False,
         )
         solved.fit(paths, y)
         dense.fit(paths, y)
