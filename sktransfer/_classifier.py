@@ -85,12 +85,12 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     unfreeze : "auto", int, float, str or tuple of them, default="auto"
         How much of the network is trained after the head.
 
-        - ``"auto"``: held-out images decide. First half of the layers that have a kernel are
-          trained, from the top. If that is better by more than one standard error, and there
-          are enough images to hold some out, all layers are tried. What was best is done again
-          on all images. If a part of the way from the head's weights to the trained ones is
-          better than the whole, that part is taken. Where nothing is held out
-          (``early_stopping=False``), it is half of the layers.
+        - ``"auto"``: held-out images decide. Half of the layers that have a kernel are trained,
+          from the top. On the straight way from the head's weights to the trained ones, the
+          images compare four points, the last of which is the end. One is taken if it is better
+          than the head by more than one standard error. Then all layers are tried in the
+          same way, unless folds judge (see `validation_fraction`). What was best is done again
+          on all images. With ``early_stopping=False``, it is half of the layers, to the end.
         - 0: nothing.
         - An int: this number of top layers that have a kernel.
         - A float: this fraction of the layers that have a kernel, from the top. ``1`` is one
@@ -188,13 +188,14 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     history_ : dict of list
         One entry for each epoch: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
         ``stage`` (0 is the head's, which has a single entry if it was solved) and ``kept``
-        (False for stages that were rolled back). With three folds, means over them.
+        (False for stages of which nothing is kept). With three folds, means over them.
 
     n_iter_ : int
         Number of epochs, over all stages.
 
     best_epoch_ : int
-        The epoch whose weights are kept, counted from 0 over all stages.
+        The epoch whose weights are kept, counted from 0 over all stages. With
+        ``unfreeze="auto"``, the last one of the stage that is kept.
 
     fine_tuned_share_ : float
         Where the weights that are kept lie on the straight way from those before the last kept
