@@ -85,12 +85,12 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     unfreeze : "auto", int, float, str or tuple of them, default="auto"
         How much of the network is trained after the head.
 
-        - ``"auto"``: held-out images decide. Half of the layers that have a kernel are trained,
-          from the top. On the straight way from the head's weights to the trained ones, the
-          images compare four points, the last of which is the end. One is taken if it is better
-          than the head by more than one standard error. Then all layers are tried in the
-          same way, unless folds judge (see `validation_fraction`). What was best is done again
-          on all images. With ``early_stopping=False``, it is half of the layers, to the end.
+        - ``"auto"``: held-out images decide. Half of the layers that have a kernel are
+          trained, from the top. Four points on the straight way from the head's weights to the
+          trained ones are compared; the last is its end. One is taken if it is better than the
+          head by more than one standard error. Then all layers are tried in the same way,
+          unless folds judge (see `validation_fraction`). What was best is done again on all
+          images. With ``early_stopping=False``, it is half of the layers, to the end.
         - 0: nothing.
         - An int: this number of top layers that have a kernel.
         - A float: this fraction of the layers that have a kernel, from the top. ``1`` is one
