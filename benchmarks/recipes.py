@@ -210,11 +210,12 @@ def cell(seen, name, setting):
     accuracy, loss, seconds = (
         np.array([r[key] for r in found]) for key in ("accuracy", "log_loss", "seconds")
     )
-    won = gain(seen, name, setting)
-    return (
-        f"{accuracy.mean():.4f}, {won.mean():+.4f} ± {won.std():.4f}; {loss.mean():.3f}; "
-        f"{seconds.mean():.0f} s"
-    )
+    parts = [f"{accuracy.mean():.4f}"]
+    if setting != BASELINE:
+        won = gain(seen, name, setting)
+        spread = f" ± {won.std():.4f}" if len(won) > 1 else ""
+        parts[0] += f", {won.mean():+.4f}{spread}"
+    return "; ".join([*parts, f"{loss.mean():.3f}", f"{seconds.mean():.0f} s"])
 
 
 def gain(seen, name, setting):
