@@ -55,6 +55,15 @@ def test_nothing_and_several_stages():
     ]
 
 
+@pytest.mark.parametrize("backbone", ["tiny", "mobilenet", "resnet50"])
+def test_the_ladder_is_half_of_the_network_then_all_of_it(backbone):
+    info = stored_info(backbone)
+    head, half, whole = depths_of("auto", info)
+    assert [head, half] == depths_of(0.5, info)
+    assert whole.first_trainable == 1
+    assert whole.cut.position == 0  # pixels, which no cache keeps
+
+
 @pytest.mark.parametrize(
     ("unfreeze", "message"),
     [

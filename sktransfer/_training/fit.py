@@ -42,6 +42,8 @@ def fit(run, stages, examples, validation, begin):
     climbs = run.settings.climbs and len(stages) > 1
     if climbs and len(trials) > 1:
         stages = stages[:2]  # folds are three times the work
+    if climbs:
+        say(run.settings.verbose, plan(stages[1:], examples, trials))
     pools = _pools(run, stages, examples, trials)
     may_run_again = bool(trials) and validation is None
     in_folds = len(trials) > 1 and not climbs
@@ -51,7 +53,6 @@ def fit(run, stages, examples, validation, begin):
     if not trials:
         return train(stages, run, examples, None, task), task
     if climbs:
-        say(run.settings.verbose, plan(stages[1:], examples, trials))
         return climb(run, stages, examples, trials, task), task
     if in_folds:
         return fit_by_folds(run, stages, examples, trials, task), task

@@ -11,7 +11,7 @@ from numbers import Integral, Real
 from sktransfer._exceptions import BackboneError
 from sktransfer._networks.info import Cut, nearest
 
-LADDER = (0.5, 1.0)  # what "auto" tries, one after the other; docs/recipes.md says why
+LADDER = (0.5, "all")  # what "auto" tries, one after the other; docs/recipes.md says why
 
 
 @dataclass(frozen=True)
