@@ -55,6 +55,7 @@ def classifier(cache_dir="default"):
         head_C=1.0,
         augmentation_views=1,
         fine_tune_epochs=1,
+        batch_size=32,
         early_stopping=False,
         random_state=0,
         cache_dir=cache_dir,

@@ -65,8 +65,7 @@ class LinearHead:
             return LONE_STRENGTH
         rows = _in_fewest_coordinates(self._rows[0])
         losses = np.empty((len(STRENGTHS), len(rows)))
-        # In steps so small, threads of BLAS wait for one another: seven times as long.
-        with threadpool_limits(1, user_api="blas"):
+        with _one_blas_thread():
             for train, test in folds:
                 model = self._target.linear_model(warm_start=True)
                 for i, C in enumerate(STRENGTHS):
@@ -81,14 +80,23 @@ class LinearHead:
     def solve(self, C):
         """The kernel (n_features, n_outputs) and bias (n_outputs,) of the network's head."""
         n_views, _, n_features = self._rows.shape
-        model = self._target.linear_model(C=C).fit(
-            self._rows.reshape(-1, n_features),
-            np.tile(self._y, n_views),
-            sample_weight=np.tile(self._weights / np.float32(n_views), n_views),
-        )
+        with _one_blas_thread():
+            model = self._target.linear_model(C=C).fit(
+                self._rows.reshape(-1, n_features),
+                np.tile(self._y, n_views),
+                sample_weight=np.tile(self._weights / np.float32(n_views), n_views),
+            )
         kernel = model.coef_ / self._scale
         bias = model.intercept_ - kernel @ self._centre
         return [kernel.T.astype(np.float32), bias.astype(np.float32)]
+
+
+def _one_blas_thread():
+    """In steps so small, threads wait for one another: up to seven times as long.
+
+    And the last bits do not depend on how many there are, which joblib's processes limit.
+    """
+    return threadpool_limits(1, user_api="blas")
 
 
 def _in_fewest_coordinates(rows):
