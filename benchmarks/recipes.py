@@ -53,7 +53,7 @@ TUNED = {  # parameters of the classifier
     DEFAULT: {},
     "head alone": {"unfreeze": 0},
     "half, come what may": {"unfreeze": 0.5, "early_stopping": False},
-    "all, come what may": {"unfreeze": 1.0, "early_stopping": False},
+    "all, come what may": {"unfreeze": "all", "early_stopping": False},
 }
 VIEWS = {
     "head alone, no views": {"unfreeze": 0, "augmentation": None},
@@ -203,7 +203,7 @@ def tables():
 
 
 def cell(seen, name, setting):
-    """Accuracy, its difference to the baseline, log loss and minutes; or nothing."""
+    """Accuracy, its difference to the baseline, log loss and seconds; or nothing."""
     found = [r for job, r in seen.items() if (job.set, job.setting) == (name, setting)]
     if not found:
         return ""

@@ -151,7 +151,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         Whether to stop a stage when the validation loss no longer improves, and take the
         weights of its best epoch.
 
-        - With ``unfreeze="auto"``, each stage runs all epochs, and they judge its end.
+        - With ``unfreeze="auto"``, each stage runs all epochs, and no earlier one is kept.
         - A stage is kept only if its loss is lower than that of the stages before by more than
           one standard error of the difference. Else it is rolled back.
         - If only a head without hidden layers is left, it is solved again on all images.

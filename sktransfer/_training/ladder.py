@@ -92,8 +92,7 @@ def climb(run, stages, examples, pairs, task):
         if not better:
             break
         best = min(better, key=lambda one: one.losses.mean())
-    numbers = [epoch.stage for epoch in found.epochs]
-    last = len(numbers) - 1 - numbers[::-1].index(best.stage.number)
+    last = max(i for i, epoch in enumerate(found.epochs) if epoch.stage == best.stage.number)
     found = replace(found, best_epoch=last)
     if trials[0].some is examples:  # others judged
         made = _as_it_is(best, trials[0])
@@ -146,12 +145,17 @@ def _losses_on_the_way(trial, result):
         return np.full((len(SHARES), len(judges)), np.nan)
     losses = np.empty((len(SHARES), len(judges)))
     with borrowed(run.network, spec, run.target, run.settings.optimizer) as suffix:
-        suffix.set_weights(trial.head.weights)
-        start = suffix.get_weights()
+        start = _start(suffix, trial)
         for i, share in enumerate(SHARES):
             suffix.set_weights(start.towards(result.weights, share))
             losses[i], _ = run.measure(outputs_for(judges, run, spec, suffix), judges)
     return losses
+
+
+def _start(suffix, trial):
+    """The weights that a rung begins with, of all layers that it trains."""
+    suffix.set_weights(trial.head.weights)
+    return suffix.get_weights()
 
 
 def _as_it_is(best, trial):
@@ -161,8 +165,7 @@ def _as_it_is(best, trial):
         return result
     run = trial.run
     with borrowed(run.network, result.suffix, run.target, run.settings.optimizer) as suffix:
-        suffix.set_weights(trial.head.weights)
-        weights = suffix.get_weights().towards(result.weights, best.share)
+        weights = _start(suffix, trial).towards(result.weights, best.share)
     return replace(result, weights=weights, share=best.share)
 
 
