@@ -32,6 +32,7 @@ CLASSIFIER = FineTunedConvNetClassifier(
     head_epochs=1,
     fine_tune_epochs=8,
     fine_tune_learning_rate=4e-3,
+    batch_size=32,
     random_state=0,
 )
 INSTANCES = [TRANSFORMER, CLASSIFIER]
