@@ -13,14 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from sktransfer._images.decoding import (
-    FORMATS,
-    UnreadableImageError,
-    decode,
-    digest,
-    load,
-    probe,
-)
+from sktransfer._images.decoding import decode, probe
+from sktransfer._images.formats import FORMATS, UnreadableImageError
+from sktransfer._images.sources import content_of, digest_of
 
 RANGE = (0, 255)
 RNG = np.random.default_rng(0)
@@ -42,7 +37,7 @@ def test_a_file_becomes_its_pixels(tmp_path):
     Image.fromarray(PIXELS).save(path)
     pil = Image.open(io.BytesIO(path.read_bytes()))
     for source in (path, str(path), path.read_bytes(), pil, PIXELS):
-        np.testing.assert_array_equal(decode_same_size(load(source), PIXELS), PIXELS)
+        np.testing.assert_array_equal(decode_same_size(content_of(source), PIXELS), PIXELS)
 
 
 def test_resizing_is_antialiased_bilinear_and_the_same_for_files_and_arrays():
@@ -89,7 +84,7 @@ def test_photographs_are_turned_upright(orientation):
     stored = Image.fromarray(np.ascontiguousarray(store(PIXELS)))
     content = encoded(stored, exif=exif)
     np.testing.assert_array_equal(decode_same_size(content, PIXELS), PIXELS)
-    pil = load(Image.open(io.BytesIO(content)))
+    pil = content_of(Image.open(io.BytesIO(content)))
     np.testing.assert_array_equal(decode_same_size(pil, PIXELS), PIXELS)
 
 
@@ -124,7 +119,7 @@ def test_every_mode_becomes_three_channels(mode):
         image = Image.fromarray(np.zeros((6, 8), np.uint16))
     else:
         image = Image.fromarray(PIXELS).convert("L" if mode == "PA" else "RGB").convert(mode)
-    pixels = decode(load(image), (6, 8), RANGE)
+    pixels = decode(content_of(image), (6, 8), RANGE)
     assert pixels.shape == (6, 8, 3)
     assert pixels.dtype == np.float32
 
@@ -135,7 +130,7 @@ def test_images_of_unknown_range_are_refused(dtype):
     with pytest.raises(UnreadableImageError, match="input_range"):
         decode(encoded(image, "TIFF"), (4, 4), RANGE)
     with pytest.raises(UnreadableImageError, match="input_range"):
-        load(image)
+        content_of(image)
 
 
 def tiff(bits, white_is_zero):
@@ -231,7 +226,7 @@ def test_unreadable_paths_are_refused_without_waiting(tmp_path):
         "nul\0.jpg": "cannot be read",
     }.items():
         with pytest.raises(UnreadableImageError, match=reason):
-            load(path)
+            content_of(path)
 
 
 def test_content_that_is_no_image_is_refused():
@@ -266,7 +261,7 @@ def test_arrays_that_are_no_images_are_refused(array, reason):
 @pytest.mark.parametrize("source", [None, float("nan"), pd.NA, pd.NaT, 3, object(), [[1, 2]]])
 def test_other_things_are_refused(source):
     with pytest.raises(UnreadableImageError, match=r"missing value|not an image"):
-        load(source)
+        content_of(source)
 
 
 def test_a_decompression_bomb_is_refused(monkeypatch):
@@ -282,9 +277,9 @@ def test_a_decompression_bomb_is_refused(monkeypatch):
 def test_masked_pixels_are_refused():
     masked = np.ma.masked_invalid(np.where(PIXELS < 9, np.nan, PIXELS))
     with pytest.raises(UnreadableImageError, match="filled"):
-        load(masked)
-    assert type(load(masked.filled(0))) is np.ndarray
-    assert type(load(np.ma.array(PIXELS))) is np.ndarray
+        content_of(masked)
+    assert type(content_of(masked.filled(0))) is np.ndarray
+    assert type(content_of(np.ma.array(PIXELS))) is np.ndarray
 
 
 def test_a_path_as_bytes_is_told_from_a_file(tmp_path):
@@ -295,13 +290,13 @@ def test_a_path_as_bytes_is_told_from_a_file(tmp_path):
 
 
 def test_the_digest_of_a_file_is_that_of_its_bytes():
-    assert digest(b"abc") == hashlib.sha256(b"abc").digest()
+    assert digest_of(b"abc") == hashlib.sha256(b"abc").digest()
 
 
 def test_the_digest_of_an_array_does_not_depend_on_its_layout():
-    assert digest(PIXELS) == digest(np.asfortranarray(PIXELS))
-    assert digest(PIXELS) != digest(PIXELS.reshape(60, 40, 3))
-    assert digest(PIXELS) != digest(PIXELS.view(np.int8))
+    assert digest_of(PIXELS) == digest_of(np.asfortranarray(PIXELS))
+    assert digest_of(PIXELS) != digest_of(PIXELS.reshape(60, 40, 3))
+    assert digest_of(PIXELS) != digest_of(PIXELS.view(np.int8))
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n"]))

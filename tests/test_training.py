@@ -6,7 +6,7 @@ from scipy.special import expit, softmax
 
 from sktransfer import FineTunedConvNetClassifier
 from sktransfer._images.decoding import decode
-from sktransfer._images.decoding import load as read
+from sktransfer._images.sources import content_of
 from sktransfer._networks.source import source_of
 from sktransfer._training.suffix import initial_head
 
@@ -106,7 +106,7 @@ def test_a_folded_prefix_gives_the_same_probabilities(photographs, data_folder):
         pooling="avg",
         keras_callbacks=[ConstantRates()],
     ).fit(X[:64], y[:64])
-    pixels = np.stack([decode(read(path), (96, 96), (0, 255)) for path in X]) / 127.5 - 1
+    pixels = np.stack([decode(content_of(path), (96, 96), (0, 255)) for path in X]) / 127.5 - 1
     source = keras.applications.MobileNet(
         alpha=0.75, include_top=False, weights=weights, input_shape=(96, 96, 3)
     )

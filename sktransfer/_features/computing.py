@@ -8,7 +8,7 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from sktransfer._features.reading import ImageReader
-from sktransfer._images.decoding import UnreadableImageError
+from sktransfer._images.formats import UnreadableImageError
 from sktransfer._runtime.threads import Workers
 
 LOOK_AHEAD = 4  # batches that are being decoded while one is computed

@@ -15,8 +15,8 @@ from sktransfer._features.keys import ViewKey
 from sktransfer._features.reading import Images
 from sktransfer._features.shelves import Shelves
 from sktransfer._features.writer import Writers
-from sktransfer._images import decoding
-from sktransfer._images.decoding import UnreadableImageError
+from sktransfer._images.formats import UnreadableImageError
+from sktransfer._images.sources import content_of, digest_of
 from sktransfer._networks.engines import ENGINES
 
 
@@ -97,8 +97,8 @@ class Extractor:
         cuts = self._shelves.kept_cuts()
         for i, source in enumerate(sources):
             try:
-                content = decoding.load(source)
-                digest = decoding.digest(content)
+                content = content_of(source)
+                digest = digest_of(content)
                 if not cuts or not self._shelves.have(ViewKey(digest, 0), cuts):
                     self._computer.reader.check(content)
                     images.hold(i, content)

@@ -11,7 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from sktransfer._images.decoding import RESIZE_FILTER, decoder
+from sktransfer._images.decoding import RESIZE_FILTER
+from sktransfer._images.formats import decoder
 from sktransfer._networks.info import FORMAT
 
 

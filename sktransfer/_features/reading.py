@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from sktransfer._exceptions import BadRow, InvalidImagesError
 from sktransfer._images import decoding
-from sktransfer._images.decoding import UnreadableImageError
+from sktransfer._images.formats import UnreadableImageError
+from sktransfer._images.sources import content_of, digest_of, path_of
 from sktransfer._networks.preprocessing import Preprocessing
 
 HELD_BYTES = 128 << 20  # of files that are read and not yet decoded
@@ -54,9 +55,7 @@ class Images:
         self.bad.update(dict.fromkeys(same, problem))
 
     def bad_rows(self):
-        return [
-            BadRow(i, decoding.path_of(self.sources[i]), self.bad[i]) for i in sorted(self.bad)
-        ]
+        return [BadRow(i, path_of(self.sources[i]), self.bad[i]) for i in sorted(self.bad)]
 
     def raise_if_bad(self):
         if self.bad:
@@ -92,7 +91,7 @@ class ImageReader:
         """
         content = images.taken(position)
         if content is None:
-            content = decoding.load(images.sources[position])
-            if decoding.digest(content) != images.digests[position]:
+            content = content_of(images.sources[position])
+            if digest_of(content) != images.digests[position]:
                 raise UnreadableImageError("was changed while it was being read")
         return decoding.decode(content, size, self.input_range, self.max_image_pixels)

@@ -7,7 +7,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 from sktransfer._exceptions import warn
-from sktransfer._images.decoding import is_image
+from sktransfer._images.sources import is_image
 from sktransfer._runtime.checks import is_shape
 
 CHANNELS = (1, 3)
@@ -30,7 +30,7 @@ def check_images(estimator, X, *, reset):
     Returns
     -------
     sources : sequence
-        One source for each row, as `decoding.load` takes it.
+        One source for each row, as `sources.content_of` takes it.
     """
     _refuse_what_is_no_sequence(X)
     if np.ma.is_masked(X):

@@ -1,0 +1,97 @@
+"""One source → its content, and that content's digest.
+
+A *source* is one image as a user passes it: a path, the bytes of an encoded file, a PIL
+image or an array. Its *content* is what the pixels depend on, and what the digest covers:
+the bytes of the encoded file, or the array.
+"""
+
+import hashlib
+import io
+import os
+import stat
+import sys
+
+import numpy as np
+
+from sktransfer._images.formats import UnreadableImageError, check_mode, opaque, upright
+
+ENCODED = (bytes, bytearray, memoryview)
+
+
+def is_image(source):
+    """Whether `source` is one image, rather than a number or a row of numbers."""
+    if isinstance(source, np.ndarray):
+        return source.ndim >= 2
+    return isinstance(source, (str, *ENCODED, os.PathLike)) or _is_pil(source)
+
+
+def path_of(source):
+    """The path that `source` is, as text, or None."""
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+
+
+def content_of(source):
+    """The content of a source: the bytes of an encoded file, or an array."""
+    if isinstance(source, (str, os.PathLike)):
+        return _read_file(source)
+    if isinstance(source, ENCODED):
+        return _not_empty(bytes(source))
+    if isinstance(source, np.ndarray):
+        if np.ma.is_masked(source):
+            raise UnreadableImageError("has masked pixels: fill them, array.filled(value)")
+        return np.asarray(source)
+    if _is_pil(source):
+        return _encode(source)
+    is_nan = isinstance(source, (float, np.floating)) and np.isnan(source)
+    if source is None or is_nan or type(source).__name__ in ("NAType", "NaTType"):
+        raise UnreadableImageError("is a missing value")
+    raise UnreadableImageError(f"is a {type(source).__name__}, not an image")
+
+
+def digest_of(content):
+    """The SHA-256 of a content, 32 bytes."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).digest()
+    header = f"{content.dtype.str} {content.shape}".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(content).tobytes()).digest()
+
+
+def _is_pil(source):
+    pil = sys.modules.get("PIL.Image")  # a PIL image cannot come before its module
+    return pil is not None and isinstance(source, pil.Image)
+
+
+def _read_file(path):
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise UnreadableImageError("is a directory")
+        if not stat.S_ISREG(mode):  # opening a FIFO would wait for ever
+            raise UnreadableImageError("is not a regular file")
+        with open(path, "rb", buffering=0) as file:
+            return _not_empty(file.read())
+    except FileNotFoundError:
+        raise UnreadableImageError("does not exist") from None
+    except PermissionError:
+        raise UnreadableImageError("may not be read (permission denied)") from None
+    except MemoryError:
+        raise UnreadableImageError("is too large for this machine's memory") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise UnreadableImageError(f"cannot be read ({error})") from None
+
+
+def _not_empty(content):
+    if not content:
+        raise UnreadableImageError("is empty (0 bytes)")
+    return content
+
+
+def _encode(image):
+    """A PIL image as the file it might have come from, whatever the mode."""
+    file = io.BytesIO()
+    check_mode(image)
+    try:
+        opaque(upright(image)).save(file, "PNG", compress_level=0)
+    except Exception as error:  # a lazily opened image can fail in any way a file can
+        raise UnreadableImageError(f"cannot be decoded ({error})") from None
+    return file.getvalue()
