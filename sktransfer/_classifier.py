@@ -571,7 +571,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         from sktransfer._training.epochs import Examples
 
         images = extractor.identify(sources, name)
-        images.raise_if_bad()
+        extractor.refuse_bad(images)
         return Examples(images, np.arange(len(codes)), codes, weights)
 
     def _validation(self, extractor, target, X, y):
@@ -660,7 +660,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         cuts = [fitted.suffix.cut]
         extractor = self._extractor(source, self._info(source), cuts, reader, fitted.precision)
         images = extractor.identify(sources)
-        images.raise_if_bad()
+        extractor.refuse_bad(images)
         outputs = predict_outputs(
             fitted, target, extractor, images, self.optimizer, self.verbose
         )

@@ -263,7 +263,7 @@ class PretrainedFeatureTransformer(
         extractor = self._feature_extractor()
         images = extractor.identify(sources)
         if self.on_error == "raise":
-            images.raise_if_bad()
+            extractor.refuse_bad(images)
         items = [(position, 0) for position in range(len(images))]
         watch = watch_extraction(self.verbose, task)
         rows = extractor.rows(images, items, extractor.cuts, watch=watch)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sktransfer._images.decoding import decode, probe
-from sktransfer._images.formats import FORMATS, UnreadableImageError
+from sktransfer._images.formats import FORMATS, UnreadableImageError, quiet_pillow
 from sktransfer._images.sources import content_of, digest_of
 
 RANGE = (0, 255)
@@ -44,6 +44,37 @@ def test_resizing_is_antialiased_bilinear_and_the_same_for_files_and_arrays():
     expected = Image.fromarray(PIXELS).resize((12, 8), Image.Resampling.BILINEAR)
     for content in (encoded(Image.fromarray(PIXELS)), PIXELS):
         np.testing.assert_array_equal(decode(content, (8, 12), RANGE), np.asarray(expected))
+
+
+@settings(max_examples=30)
+@given(
+    stored=st.tuples(st.integers(1, 900), st.integers(1, 900)),
+    size=st.tuples(st.integers(8, 120), st.integers(8, 120)),
+    mode=st.sampled_from(["L", "RGB", "CMYK"]),
+    sideways=st.booleans(),
+)
+def test_a_jpeg_decoded_no_larger_than_needed_is_what_the_whole_one_is(
+    stored, size, mode, sideways
+):
+    photograph = Image.fromarray(PIXELS[:6, :8]).resize(stored, Image.Resampling.BICUBIC)
+    grain = np.random.default_rng(0).normal(0, 6, (*stored[::-1], 3))
+    photograph = Image.fromarray(np.uint8(np.clip(photograph + grain, 0, 255)))
+    exif = Image.Exif()
+    exif[274] = 6 if sideways else 1
+    content = encoded(photograph.convert(mode), "JPEG", exif=exif)
+    whole = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    expected = whole.resize(size[::-1], Image.Resampling.BILINEAR)
+    difference = np.abs(decode(content, size, RANGE) - np.asarray(expected))
+    assert difference.mean() < 3
+
+
+def test_a_large_image_is_averaged_and_then_resized():
+    large = Image.fromarray(PIXELS).resize((1200, 900), Image.Resampling.BICUBIC)
+    expected = np.asarray(large.resize((60, 40), Image.Resampling.BILINEAR), float)
+    for content in (encoded(large), encoded(large, "WEBP", lossless=True), np.asarray(large)):
+        difference = np.abs(decode(content, (40, 60), RANGE) - expected)
+        assert 0 < difference.mean() < 1
+        assert difference.max() <= 5
 
 
 def test_float_arrays_are_not_rounded_to_bytes():
@@ -264,13 +295,16 @@ def test_other_things_are_refused(source):
         content_of(source)
 
 
-def test_a_decompression_bomb_is_refused(monkeypatch):
+def test_a_decompression_bomb_is_refused_with_the_limit_and_how_to_raise_it(monkeypatch):
     content = encoded(Image.fromarray(PIXELS))
     probe(content, RANGE, max_pixels=40 * 60)
-    with pytest.raises(UnreadableImageError, match=r"60×40 .* max_image_pixels = 2399"):
+    with pytest.raises(UnreadableImageError, match=r"60×40 .* max_image_pixels = 2399 .*set"):
         probe(content, RANGE, max_pixels=40 * 60 - 1)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(UnreadableImageError, match=r"MAX_IMAGE_PIXELS|bomb"):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # less than half of what it has
+    with pytest.raises(UnreadableImageError, match=r"over 2000 .*IMAGE_PIXELS = 1000 .*set"):
+        probe(content, RANGE)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    with quiet_pillow, pytest.raises(UnreadableImageError, match=r"60×40 .*= 2000 .*set"):
         probe(content, RANGE)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import tempfile
 import warnings
 from pathlib import Path
@@ -88,11 +89,34 @@ def sideways(orientation, pixels, file_format, **options):
     return encoded(stored, file_format, exif=exif, **options)
 
 
+def on_canvas(gif, size, left, top):
+    """A GIF with its frame so far from the left and the top of a larger canvas."""
+    frame = b"," + bytes(4) + gif[6:10]
+    moved = b"," + struct.pack("<HH", left, top) + gif[6:10]
+    assert gif.count(frame) == 1
+    gif = gif.replace(frame, moved)
+    return gif[:6] + struct.pack("<HH", *size) + gif[10:]
+
+
+def multiplied_by_alpha(tiff):
+    """A TIFF with grey and alpha that says that its grey is multiplied by alpha."""
+    entry = struct.pack("<HHI", 338, 3, 1)
+    assert tiff.count(entry + b"\2") == 1
+    return tiff.replace(entry + b"\2", entry + b"\1")
+
+
 ALPHA = np.where(SHOWN, 255, 0).astype(np.uint8)
 BILEVEL = np.where(GREY > 127, 255, 0).astype(np.uint8)
 SIXTEEN_BITS = np.full((20, 30), 40_000, np.uint16)
 INDEXED = Image.fromarray(PIXELS).quantize(16)
+NO_EXIF = b"Exif\0\0" + bytes(range(40, 60))
+FRAMED = np.pad(
+    np.asarray(INDEXED.convert("RGB")), ((5, 0), (3, 7), (0, 0)), constant_values=255
+)
 BLOCKS = np.kron(GREY[:2, :3], np.ones((8, 8), np.uint8))  # which JPEG keeps to the bit
+
+PLAIN = np.full((16, 16, 3), 128, np.uint8)
+AVIF = encoded(PLAIN, "AVIF", quality=100), PLAIN
 
 # Name of a file → its content, and the 8-bit pixels that are meant.
 GOOD = {
@@ -131,6 +155,26 @@ GOOD = {
         ),
         three(GREY),
     ),
+    "small frame.gif": (on_canvas(encoded(INDEXED, "GIF"), (40, 25), 3, 5), FRAMED),
+    "grey times alpha.tif": (
+        multiplied_by_alpha(
+            encoded(
+                Image.merge(
+                    "LA",
+                    [Image.fromarray(GREY * SHOWN.astype(np.uint8)), Image.fromarray(ALPHA)],
+                ),
+                "TIFF",
+            )
+        ),
+        on_white(three(GREY)),
+    ),
+    "16 bits.pgm": (encoded(SIXTEEN_BITS, "PPM"), three(SIXTEEN_BITS / 257)),
+    "damaged exif.png": (encoded(PIXELS, exif=NO_EXIF), PIXELS),
+    "damaged exif.webp": (encoded(PIXELS, "WEBP", lossless=True, exif=NO_EXIF), PIXELS),
+    "damaged exif.jpg": (encoded(BLOCKS, "JPEG", quality=100, exif=NO_EXIF), three(BLOCKS)),
+    "photograph.jp2": (encoded(PIXELS, "JPEG2000"), PIXELS),
+    "photograph.avif": AVIF,
+    "with the general brand.avif": (AVIF[0][:8] + b"mif1" + AVIF[0][12:], AVIF[1]),
     "one pixel.png": (encoded(PIXELS[:1, :1]), PIXELS[:1, :1]),
     "many pixels.png": (encoded(np.tile(PIXELS, (4, 4, 1))), np.tile(PIXELS, (4, 4, 1))),
     **{f"sideways {i}.png": (sideways(i, PIXELS, "PNG"), PIXELS) for i in range(1, 9)},

@@ -8,7 +8,7 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from sktransfer._features.reading import ImageReader
-from sktransfer._images.formats import UnreadableImageError
+from sktransfer._images.formats import UnreadableImageError, quiet_pillow
 from sktransfer._runtime.threads import Workers
 
 LOOK_AHEAD = 4  # batches that are being decoded while one is computed
@@ -66,13 +66,12 @@ class Computer:
         network = load_network(self.source)
         size = network.info.input_size
         pixels = lru_cache(DECODED_IMAGES)(lambda i: self.reader.pixels(images, i, size))
-        with Workers(effective_n_jobs(self.n_jobs), "sktransfer-decode") as decoders:
+        with quiet_pillow, self._decoders() as decoders:
             for batch, jobs in self._draw_ahead(decoders, pixels, positions, agenda):
                 yield batch, self._run(network, cuts, images, batch, jobs)
 
-    def check_pixels(self, images, positions):
+    def check_pixels(self, images, positions, size):
         """Decode images only to note which of them cannot be."""
-        size = load_network(self.source).info.input_size
 
         def problem(i):
             try:
@@ -80,10 +79,13 @@ class Computer:
             except UnreadableImageError as error:
                 return str(error)
 
-        with Workers(effective_n_jobs(self.n_jobs), "sktransfer-decode") as decoders:
+        with quiet_pillow, self._decoders() as decoders:
             jobs = [decoders.submit(problem, i) for i in positions]
             problems = ((i, job.result()) for i, job in zip(positions, jobs, strict=True))
             images.bad.update((i, found) for i, found in problems if found)
+
+    def _decoders(self):
+        return Workers(effective_n_jobs(self.n_jobs), "sktransfer-decode")
 
     def _draw_ahead(self, decoders, pixels, positions, agenda):
         """Each batch with the jobs that draw its views, begun some batches before."""

@@ -15,7 +15,7 @@ from sktransfer._features.keys import ViewKey
 from sktransfer._features.reading import Images
 from sktransfer._features.shelves import Shelves
 from sktransfer._features.writer import Writers
-from sktransfer._images.formats import UnreadableImageError
+from sktransfer._images.formats import UnreadableImageError, quiet_pillow
 from sktransfer._images.sources import content_of, digest_of
 from sktransfer._networks.engines import ENGINES
 
@@ -94,18 +94,37 @@ class Extractor:
         """Read each source once, for its digest; open those whose rows are not all there."""
         images = Images(sources, name)
         self._shelves.refresh()
-        cuts = self._shelves.kept_cuts()
-        for i, source in enumerate(sources):
-            try:
-                content = content_of(source)
-                digest = digest_of(content)
-                if not cuts or not self._shelves.have(ViewKey(digest, 0), cuts):
-                    self._computer.reader.check(content)
-                    images.hold(i, content)
-                images.digests[i] = digest
-            except UnreadableImageError as error:
-                images.bad[i] = str(error)
+        with quiet_pillow:
+            for i, source in enumerate(sources):
+                try:
+                    content = content_of(source)
+                    digest = digest_of(content)
+                    if not self._is_known(digest):
+                        self._computer.reader.check(content)
+                        images.hold(i, content)
+                    images.digests[i] = digest
+                except UnreadableImageError as error:
+                    images.bad[i] = str(error)
         return images
+
+    def refuse_bad(self, images):
+        """Raise an error that names all bad images, if there are any.
+
+        Then the others are decoded as well: some show only then that they are bad.
+        """
+        if images.bad:
+            unknown = [
+                i
+                for i, digest in enumerate(images.digests)
+                if i not in images.bad and not self._is_known(digest)
+            ]
+            self._computer.check_pixels(images, unknown, self.info.input_size)
+            images.raise_if_bad()
+
+    def _is_known(self, digest):
+        """Whether rows of an image are there at all cuts that are kept, so that it is good."""
+        cuts = self._shelves.kept_cuts()
+        return bool(cuts) and self._shelves.have(ViewKey(digest, 0), cuts)
 
     def rows(self, images, items, cuts, *, keep=True, watch=_unwatched):
         """The rows of some views at some cuts, looked up or computed.
@@ -173,7 +192,8 @@ class Extractor:
         if missing:
             self._shelves.touch(views)  # or room could be made at the expense of these
             if not self._shelves.can_keep(missing, cuts):
-                self._computer.check_pixels(images, sorted(set(missing.values())))
+                positions = sorted(set(missing.values()))
+                self._computer.check_pixels(images, positions, self.info.input_size)
                 return
         unit = "views" if any(numbers) else "images"
         with watch(len(missing), len(views) - len(missing), unit) as advance:

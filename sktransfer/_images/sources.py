@@ -13,7 +13,14 @@ import sys
 
 import numpy as np
 
-from sktransfer._images.formats import UnreadableImageError, check_mode, opaque, upright
+from sktransfer._images.formats import (
+    UnreadableImageError,
+    check_mode,
+    plain_pixels,
+    said,
+    turned,
+    way_upright,
+)
 
 ENCODED = (bytes, bytearray, memoryview)
 
@@ -91,7 +98,10 @@ def _encode(image):
     file = io.BytesIO()
     check_mode(image)
     try:
-        opaque(upright(image)).save(file, "PNG", compress_level=0)
+        upright = turned(plain_pixels(image), way_upright(image))
+        upright.save(file, "PNG", compress_level=0)
+    except UnreadableImageError:
+        raise
     except Exception as error:  # a lazily opened image can fail in any way a file can
-        raise UnreadableImageError(f"cannot be decoded ({error})") from None
+        raise UnreadableImageError(f"cannot be decoded ({said(error)})") from None
     return file.getvalue()
