@@ -3,12 +3,14 @@
 import io
 import os
 import struct
+import sys
 import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pillow_heif
 import polars as pl
 import processes
 import pytest
@@ -206,11 +208,75 @@ def test_files_of_all_kinds_are_their_pixels(good, fitted):
     )
 
 
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"msf1"])
+def test_heif_is_read_where_pillow_heif_is_installed(brand, tmp_path, monkeypatch):
+    image = pillow_heif.from_pillow(Image.fromarray(PIXELS))
+    file = io.BytesIO()
+    image.save(file, quality=-1, chroma=444, matrix_coefficients=0)
+    content = file.getvalue()
+    assert content[4:8] == b"ftyp"
+    path = tmp_path / "photograph.heic"
+    path.write_bytes(content[:8] + brand + content[12:])
+    got = transformer().fit_transform([path, path.read_bytes()])
+    np.testing.assert_allclose(got, transformer().fit_transform([PIXELS] * 2), rtol=1e-4)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not
+    with pytest.raises(InvalidImagesError, match=r'row 0: .*pip install "sktransfer\[heif\]"'):
+        transformer(cache_dir=None).fit_transform([path])
+
+
+# File → what is wrong with it, or None.
+ODD = {
+    "corrupt_exif.jpg": None,
+    "first_frame_smaller_than_canvas.gif": None,
+    "git_lfs_pointer.png": "is a Git LFS pointer",
+    "grey_16_bit.pgm": None,
+    "heic_brand.heif": None,
+    "icc_profile_xyb.jpg": None,
+    "no_palette.png": "has no palette",
+    "planar_16_bit.tif": "16-bit pixels in a plane",
+    "small.avif": None,
+}
+
+
+def test_odd_files_are_read_or_refused_with_the_reason(data_folder):
+    paths = sorted((data_folder / "odd_images").iterdir())
+    assert {path.name for path in paths} >= set(ODD)
+    paths = [path for path in paths if path.name in ODD]
+    with pytest.warns(InvalidImagesWarning) as caught:
+        features = transformer(on_error="nan", max_image_pixels=None).fit_transform(paths)
+    lines = str(caught[0].message).splitlines()
+    for path, read in zip(paths, np.isfinite(features).all(axis=1), strict=True):
+        assert read == (ODD[path.name] is None)
+        assert read or any(path.name in line and ODD[path.name] in line for line in lines)
+
+
 def test_a_cmyk_photograph_has_its_colours():
     red = np.full((16, 16, 3), (200, 20, 30), np.uint8)
     content = encoded(Image.fromarray(red).convert("CMYK"), "JPEG", quality=100)
     got, meant = transformer(layer="block1_conv1").fit_transform([content, red])
     np.testing.assert_allclose(got, meant, atol=0.05)
+
+
+def without_chunk(png, kind):
+    start = png.index(kind) - 4
+    end = start + 12 + int.from_bytes(png[start : start + 4])
+    return png[:start] + png[end:]
+
+
+def planes(pixels):
+    """A TIFF of 16 bits, its colours one after the other."""
+    height, width, _ = pixels.shape
+    data = pixels.transpose(2, 0, 1).astype("<u2").tobytes()
+    lists = struct.pack("<3H", 16, 16, 16) + struct.pack(
+        "<6I", *range(8, 8 + len(data), len(data) // 3), *[len(data) // 3] * 3
+    )
+    start = 8 + len(data)
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, start), (259, 3, 1, 1)]
+    tags += [(262, 3, 1, 2), (273, 4, 3, start + 6), (277, 3, 1, 3), (278, 4, 1, height)]
+    tags += [(279, 4, 3, start + 18), (284, 3, 1, 2)]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    header = b"II*\0" + struct.pack("<I", start + len(lists))
+    return header + data + lists + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
 JPEG = encoded(np.tile(PIXELS, (4, 3, 1)), "JPEG")
@@ -223,6 +289,7 @@ DAMAGED = {
     "half.png": (encoded(PIXELS)[:900], "is truncated"),
     "half.gif": (encoded(PIXELS, "GIF")[:900], "is truncated"),
     "half.tif": (encoded(PIXELS, "TIFF")[:-400], "is truncated"),
+    "no palette.png": (without_chunk(encoded(INDEXED), b"PLTE"), "has no palette"),
 }
 # What opening shows: files …
 UNREADABLE = {
@@ -233,6 +300,11 @@ UNREADABLE = {
     "drawing.jpg": (encoded(PIXELS, "EPS"), "looks like EPS"),
     "floats.tif": (encoded(FLOATS[:, :, 0].astype(np.float32), "TIFF"), "range is unknown"),
     "bomb.png": (encoded(np.zeros((100, 101), np.uint8)), "has 101×100 pixels, more than"),
+    "planes.tif": (planes(PIXELS.astype(np.uint16) * 257), "16-bit pixels in a plane"),
+    "pointer.jpg": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "is a Git LFS pointer.*git lfs pull",
+    ),
     "half.webp": (encoded(PIXELS, "WEBP")[:200], "cannot be opened"),
     os.fsdecode(b"\xff.jpg"): (b"", r"\\udcff\.jpg is empty"),
 }
@@ -311,9 +383,10 @@ def test_all_bad_rows_are_named_at_once_and_nothing_is_paid_twice(tmp_path, hidd
     fine = classifier(hidden_units=hidden_units)
     y, views = np.arange(12 + len(DAMAGED)) % 2, 3  # unaltered, and two augmented
     views -= bool(hidden_units)  # such a head sees augmented ones only
-    X = [*write(tmp_path, UNREADABLE), *IMAGES]
-    assert misses(fine.fit, X, np.arange(len(X)) % 2) == (0, list(range(len(UNREADABLE))))
-    assert misses(transformer().transform, X) == (0, list(range(len(UNREADABLE))))
+    X = [*write(tmp_path, UNREADABLE | DAMAGED), *IMAGES]  # of both kinds
+    bad = list(range(len(UNREADABLE | DAMAGED)))
+    assert misses(fine.fit, X, np.arange(len(X)) % 2) == (0, bad)
+    assert misses(transformer().fit_transform, X) == (0, bad)
     X = [*write(tmp_path, DAMAGED), *IMAGES]
     damaged = list(range(len(DAMAGED)))
     assert misses(fine.fit, X, y) == (12 * views, damaged)
