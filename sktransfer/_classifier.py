@@ -89,8 +89,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
           trained, from the top. Four points on the straight way from the head's weights to the
           trained ones are compared; the last is its end. One is taken if it is better than the
           head by more than one standard error. Then the whole network is tried in the same
-          way, unless folds judge (see `validation_fraction`). What was best is done again on
-          all images. With ``early_stopping=False``, it is half of the layers, to the end.
+          way, unless three folds judge (see `validation_fraction`). What was best is done
+          again on all images. With ``early_stopping=False``, it is half of the layers, to the
+          end.
         - 0: nothing.
         - An int: this number of top layers that have a kernel.
         - A float: this fraction of the layers that have a kernel, from the top. ``1`` is one
@@ -145,7 +146,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     validation_fraction : float, default=0.1
         Share of the images that is held out for early stopping, drawn by class. At least one
         image a class is held out. If fewer than 50 images would be held out, three folds are
-        used instead, so that all images judge.
+        used instead, so that all images judge. With ``unfreeze="auto"``, two folds are used
+        if it would be fewer than 300.
 
     early_stopping : bool, default=True
         Whether to stop a stage when the validation loss no longer improves, and take the
@@ -188,7 +190,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     history_ : dict of list
         One entry for each epoch: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
         ``stage`` (0 is the head's, which has a single entry if it was solved) and ``kept``
-        (False for stages of which nothing is kept). With three folds, means over them.
+        (False for stages of which nothing is kept). With folds, means over them.
 
     n_iter_ : int
         Number of epochs, over all stages.

@@ -15,6 +15,8 @@ from sktransfer._training.suffix import PREDICT_BATCH, borrowed, fresh_optimizer
 
 FEWEST_JUDGES = 50  # where a split would hold out fewer images than this …
 FOLDS = 3  # … so many folds judge by all of them
+FEWEST_FOR_LADDER = 300  # where a split would hold out fewer than this, two halves of the
+HALVES = 2  # images judge a ladder in turn: as much work, and ten times as many judges
 
 
 def fit(run, stages, examples, validation, begin):
@@ -40,8 +42,8 @@ def fit(run, stages, examples, validation, begin):
     stages = [_solved_if_possible(stages[0], run, len(examples)), *stages[1:]]
     trials = _trials(run, stages, examples, validation)
     climbs = run.settings.climbs and len(stages) > 1
-    if climbs and len(trials) > 1:
-        stages = stages[:2]  # folds are three times the work
+    if climbs and len(trials) == FOLDS:
+        stages = stages[:2]  # three folds are twice the work
     if climbs:
         say(run.settings.verbose, plan(stages[1:], examples, trials))
     pools = _pools(run, stages, examples, trials)
@@ -89,9 +91,12 @@ def _trials(run, stages, examples, validation):
         return []
     settings, target = run.settings, run.target
     held_out = math.ceil(settings.validation_fraction * len(examples))
-    pairs = []
-    if target.n_held_out(held_out) < FEWEST_JUDGES:
-        pairs = target.folds(examples.y, FOLDS, settings.seed)
+    n_judges, n_folds = target.n_held_out(held_out), 0
+    if n_judges < FEWEST_JUDGES:
+        n_folds = FOLDS
+    elif settings.climbs and n_judges < FEWEST_FOR_LADDER:
+        n_folds = HALVES
+    pairs = target.folds(examples.y, n_folds, settings.seed) if n_folds else []
     pairs = pairs or [target.split(examples.y, held_out, settings.seed)]
     return [(examples.take(some), examples.take(others)) for some, others in pairs]
 

@@ -5,7 +5,8 @@ judged by the others at several points of the straight way from the head's weigh
 (M. Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", 2022). The next rung is tried
 if this one was better. What was best is done again on all images.
 
-Where images are so few that folds judge, which is three times the work, only the first rung
+Two halves of the images judge in turn, unless there are so many that a tenth judges as well.
+Where images are so few that three folds judge, which is twice the work, only the first rung
 is tried.
 """
 
