@@ -5,11 +5,13 @@ Prints ratios (the plain loop's time / ours), medians of interleaved rounds with
 - cold, from an empty cache, against the loop of the tutorials: decode, preprocess,
   `base.predict` on batches of 20; but for ``quick`` also by OpenVINO, where it is installed,
   and in bfloat16, where the CPU computes in it;
+- the same of photographs of 12 megapixels, which are enlarged here, with grain;
 - one image, whose features are not known yet, against decoding and `predict_on_batch`;
 - warm, each run in a new process after its imports, against reading the same files, hashing
   them and `numpy.load` of the same features;
 - cold and kept against cold and not kept;
-- the check of all files, which comes before anything is computed, against the extraction;
+- finding all bad files, where one is missing, which decodes the others, against the
+  extraction;
 - `import sktransfer` against `import sklearn.pipeline`, each in a new process.
 
 The plain loops run in a process of their own, with TensorFlow's own settings.
@@ -30,6 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from benchmarks._timing import compare, photographs, show, timed
+from benchmarks.decoding import TWELVE_MEGAPIXELS, enlarged
 from benchmarks.plain import PlainWay
 from sktransfer import InvalidImagesError, PretrainedFeatureTransformer
 
@@ -106,6 +109,19 @@ def cold(paths, rounds, quick):
             yield one_image(name, parameters, plain, paths)
 
 
+def large(paths, rounds):
+    """Photographs as a camera of today takes them."""
+    with tempfile.TemporaryDirectory() as folder, PlainWay("mobilenet") as plain:
+        some = []
+        for i, path in enumerate(paths):
+            some.append(os.path.join(folder, f"{i}.jpg"))
+            enlarged(path, TWELVE_MEGAPIXELS, seed=i).save(some[-1], quality=92)
+        run = timed(lambda: ours(some, **MOBILENET))
+        plain.loop(some[:8]), ours(some[:8], **MOBILENET)  # once before it counts
+        what = f"cold, MobileNet, 224 px, {len(some)} photographs of 12 megapixels"
+        yield compare(what, LOOP, lambda: plain.loop(some), run, rounds)
+
+
 def one_image(name, parameters, plain, paths):
     """A new image each time, in a cache that is there."""
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +151,7 @@ def keeping(paths, rounds):
     not_kept = timed(lambda: ours(paths, **MOBILENET, pooling="avg", cache_dir=None))
     yield compare(f"{what}, kept", "the same, not kept", not_kept, kept, rounds)
     yield compare(
-        f"only the check of all files that is made before, {len(paths)} photographs",
+        f"only finding a missing file, and whether others are bad, {len(paths)} photographs",
         "the extraction",
         kept,
         timed(lambda: fail(paths)),
@@ -194,6 +210,7 @@ def comparisons(quick):
     yield from imports(3 * rounds)
     yield from warm(paths[:500] if quick else paths, rounds)
     yield from cold(paths, rounds, quick)
+    yield from large(paths[:20] if quick else paths[:200], rounds if quick else 3)
     yield from keeping(paths[:200] if quick else paths[:2000], 3)
 
 

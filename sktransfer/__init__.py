@@ -15,6 +15,7 @@ from sktransfer._exceptions import (
 )
 from sktransfer._features.store import CacheInfo, clear_cache
 from sktransfer._images.augmentation import ImageAugmentation
+from sktransfer._images.folders import load_image_folder
 from sktransfer._transformer import PretrainedFeatureTransformer
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = [
     "TrainingHistoryDisplay",
     "VersionWarning",
     "clear_cache",
+    "load_image_folder",
 ]
 
 # Stored models name classes by where users find them, so that files may move.

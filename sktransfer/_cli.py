@@ -15,7 +15,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import joblib
 import numpy as np
-from sklearn.datasets import load_digits, load_files
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import (
@@ -35,6 +35,7 @@ from sktransfer import (
     SktransferError,
     TrainingHistoryDisplay,
     clear_cache,
+    load_image_folder,
 )
 
 DESCRIPTION = """\
@@ -325,18 +326,12 @@ def _digits_pipeline():
     )
 
 
-def _is_meant(name):
-    """Whether a file or folder is one of the user's, not hidden or of a file manager."""
-    return not name.startswith(".") and name not in ("Thumbs.db", "desktop.ini")
-
-
 def _images(folder, fewest):
     """Paths of FOLDER/class/image, and their classes."""
-    classes = [e.name for e in os.scandir(folder) if e.is_dir() and _is_meant(e.name)]
-    files = load_files(folder, categories=classes, load_content=False)
-    meant = [_is_meant(os.path.basename(name)) for name in files.filenames]
-    X = files.filenames[meant]
-    y = np.array([files.target_names[i] for i in files.target[meant]])
+    files = load_image_folder(folder)
+    if "filenames" not in files:
+        raise ValueError(f"{folder} has the parts {list(files)}: name one of them")
+    X, y = files.filenames, np.array(files.target_names)[files.target]
     if len(set(y)) < 2 or min(Counter(y).values()) < fewest:
         raise ValueError(
             f"{folder} needs two or more sub-folders, one for each class, of {fewest} or more "

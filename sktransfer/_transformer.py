@@ -87,9 +87,9 @@ class PretrainedFeatureTransformer(
     Raises
     ------
     InvalidImagesError
-        From `transform`: rows of X are no readable images. Its ``rows`` lists them. Those
-        that show when a file is opened are found before anything is computed; those that
-        only decoding shows, after the other rows are computed and kept.
+        From `transform`: rows of X are no readable images. Its ``rows`` lists all of them.
+        If one shows when files are opened, all are decoded, and nothing is computed. Those
+        that only decoding shows are else found after the other rows are computed and kept.
     BackboneError
         There is no such backbone, layer or weights file; or OpenVINO cannot take the network.
     ImportError
@@ -111,6 +111,9 @@ class PretrainedFeatureTransformer(
     -----
     Images are decoded by Pillow, turned upright by their EXIF orientation, laid on white
     where they are transparent, converted to RGB and resized bilinearly with antialiasing.
+    Colour profiles are ignored, as by Keras and PyTorch. A JPEG is decoded at the smallest
+    scale that its format offers (1/8, 1/4, 1/2) with at least twice the pixels that are
+    needed in both directions. Its pixels then differ by less than 1 of 255 in the mean.
     The same call on the same machine repeats to the bit, and what is in the cache is returned
     as it is. Together with other images, or in another order, features of an image agree to a
     relative 1e-6: on some processors their last bits depend on the place in a batch.

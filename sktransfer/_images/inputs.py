@@ -54,8 +54,8 @@ def _refuse_what_is_no_sequence(X):
         return
     if isinstance(X, dict):
         raise TypeError(
-            "X is a dictionary, not a sequence of images; what sklearn.datasets.load_files "
-            "returns has the paths in its attribute 'filenames'"
+            "X is a dictionary, not a sequence of images; what load_image_folder returns has "
+            "the paths in its attribute 'filenames'"
         )
     if isinstance(X, (Iterator, Set, MappingView)):
         raise TypeError(f"X is a {type(X).__name__}, not a sequence of images: pass list(X)")
