@@ -139,6 +139,7 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         "engine": [StrOptions(set(ENGINES))],
         "max_image_pixels": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "cache_dir": [str, os.PathLike, None],
+        "on_error": [StrOptions({"raise", "nan"})],
         "n_jobs": [numbers.Integral, None],
         "verbose": ["verbose"],
     }

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted
 
@@ -169,6 +169,15 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
     <cache_dir>
 
+    on_error : {"raise", "nan"}, default="raise"
+        What to do if rows of X are no readable images.
+
+        - ``"raise"``: one error names all of them.
+        - ``"nan"``: one warning names them. `fit` leaves them out, with their labels and
+          weights; to find them, images that have no rows in the cache are decoded once more.
+          Their probabilities and logits are NaN. `predict` raises the error, since no label
+          stands for them.
+
     <n_jobs>
 
     random_state : int, RandomState instance or None, default=None
@@ -303,6 +312,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         n_iter_no_change=5,
         class_weight=None,
         cache_dir="default",
+        on_error="raise",
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -337,6 +347,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
         self.cache_dir = cache_dir
+        self.on_error = on_error
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -364,7 +375,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         Raises
         ------
         InvalidImagesError
-            Rows of X are no readable images.
+            Rows of X are no readable images. Its ``rows`` lists all of them.
         BackboneError
             There is no such backbone, weights file, or layer to unfreeze; or OpenVINO cannot
             take the network.
@@ -380,7 +391,10 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
             A stage was rolled back because its loss is not a number.
         CacheWarning
             Rows cannot be kept in the cache, and are computed again when they are needed.
+        InvalidImagesWarning
+            With ``on_error="nan"``: rows of X or X_val are no readable images.
         """
+        from sktransfer._training.epochs import Examples
         from sktransfer._training.fit import fit
 
         vars(self).pop("_fitted", None)  # a fit that fails leaves nothing of the last one
@@ -398,7 +412,15 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         extractor = self._extractor(
             source, network.info, cuts, reader, self.precision, augmentation
         )
-        examples = self._examples(extractor, sources, "X", codes, weights)
+        images = self._images(extractor, sources, "X")
+        good = images.good()
+        if len(good) < len(images):  # as if the others had not been passed
+            y = _safe_indexing(y, good)
+            if sample_weight is not None:
+                sample_weight = _safe_indexing(sample_weight, good)
+            target, codes, weights = self._check_targets(len(good), y, sample_weight)
+            stages = self._stages(network.info, target, len(good))
+        examples = Examples(images.without_bad(), np.arange(len(good)), codes, weights)
         validation = self._validation(extractor, target, X_val, y_val)
         run = self._run(extractor, network, target, reader, seed)
         begin = partial(Task.root, self, (X, y, sample_weight), "fit")
@@ -436,7 +458,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         ValueError
             The network makes NaN or infinity of images, as training diverged.
         """
-        outputs, target = self._outputs(X)
+        outputs, target = self._outputs(X, on_error="raise")
         return target.predictions(outputs)
 
     def predict_proba(self, X):
@@ -460,7 +482,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         ValueError
             The network makes NaN or infinity of images, as training diverged.
         """
-        outputs, target = self._outputs(X)
+        outputs, target = self._outputs(X, self.on_error)
         return target.probabilities(outputs)
 
     def decision_function(self, X):
@@ -483,7 +505,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         ValueError
             The network makes NaN or infinity of images, as training diverged.
         """
-        outputs, target = self._outputs(X)
+        outputs, target = self._outputs(X, self.on_error)
         return target.decision(outputs)
 
     def summary(self):
@@ -569,15 +591,20 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         target.check(codes, weights)
         return target, codes, weights
 
-    def _examples(self, extractor, sources, name, codes, weights):
-        from sktransfer._training.epochs import Examples
-
+    def _images(self, extractor, sources, name):
+        """Images to train on or to judge by, those that are bad noted or refused."""
         images = extractor.identify(sources, name)
-        extractor.refuse_bad(images)
-        return Examples(images, np.arange(len(codes)), codes, weights)
+        if self.on_error == "raise":
+            extractor.refuse_bad(images)
+        else:
+            extractor.find_bad(images)
+            images.warn_of_bad("They are left out.")
+        return images
 
     def _validation(self, extractor, target, X, y):
         """Images of the user's own to judge by, or None."""
+        from sktransfer._training.epochs import Examples
+
         if X is None and y is None:
             return None
         if X is None or y is None:
@@ -586,7 +613,10 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         codes = target.encode(y, "y_val")
         if len(codes) != len(sources):
             raise ValueError(f"X_val has {len(sources)} images and y_val {len(codes)} labels")
-        return self._examples(extractor, sources, "X_val", codes, target.weights_of(codes))
+        images = self._images(extractor, sources, "X_val")
+        codes = codes[images.good()]
+        weights = target.weights_of(codes)
+        return Examples(images.without_bad(), np.arange(len(codes)), codes, weights)
 
     def _depths(self, info):
         """How much of the network each stage trains."""
@@ -647,7 +677,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         )
         return Run(extractor, network, target, settings, blank)
 
-    def _outputs(self, X):
+    def _outputs(self, X, on_error):
         """What the network makes of images, and the target that knows what it means."""
         check_is_fitted(self)
         from sktransfer._training.fit import predict_outputs
@@ -662,16 +692,20 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         cuts = [fitted.suffix.cut]
         extractor = self._extractor(source, self._info(source), cuts, reader, fitted.precision)
         images = extractor.identify(sources)
-        extractor.refuse_bad(images)
+        if on_error == "raise":
+            extractor.refuse_bad(images)
         outputs = predict_outputs(
             fitted, target, extractor, images, self.optimizer, self.verbose
         )
-        images.raise_if_bad()
-        if not np.isfinite(outputs).all():
+        if on_error == "raise":
+            images.raise_if_bad()
+        images.warn_of_bad("Their outputs are NaN.")
+        if not np.isfinite(outputs[images.good()]).all():
             raise ValueError(
                 "the network makes NaN or infinity of images: its training diverged; fit it "
                 "again with lower learning rates"
             )
+        outputs[list(images.bad)] = np.nan
         return outputs, target
 
     def __getstate__(self):

@@ -7,7 +7,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit
 from sklearn.utils._param_validation import StrOptions
 
 from sktransfer._base import ImageEstimator, documented
-from sktransfer._exceptions import BackboneError, InvalidImagesWarning, list_bad_rows, warn
+from sktransfer._exceptions import BackboneError
 from sktransfer._images.inputs import check_images
 from sktransfer._runtime.tasks import Task, watch_extraction
 
@@ -152,7 +152,6 @@ class PretrainedFeatureTransformer(
         **ImageEstimator._parameter_constraints,
         "layer": [str, list, None],
         "pooling": [StrOptions({"avg", "max"}), None],
-        "on_error": [StrOptions({"raise", "nan"})],
     }
 
     def __init__(
@@ -272,9 +271,7 @@ class PretrainedFeatureTransformer(
         rows = extractor.rows(images, items, extractor.cuts, watch=watch)
         if self.on_error == "raise":
             images.raise_if_bad()
-        elif images.bad:
-            message = f"{list_bad_rows(images.bad_rows())}\nTheir features are NaN."
-            warn(message, InvalidImagesWarning)
+        images.warn_of_bad("Their features are NaN.")
         parts = [part.reshape(len(items), -1) for part in rows]
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 

@@ -426,6 +426,38 @@ def test_a_file_that_goes_bad_during_training_is_named(tmp_path, cache_dir):
         fresh.fit(paths, LABELS)
 
 
+@pytest.mark.parametrize("cache_dir", ["default", None])
+def test_bad_rows_are_left_out_of_a_fit_if_asked(tmp_path, cache_dir):
+    bad = write(tmp_path, {**DAMAGED, **UNREADABLE})
+    X, y = [*bad, *IMAGES], np.array([*["only bad"] * len(bad), *LABELS.astype(str)])
+    lenient = classifier(
+        on_error="nan", cache_dir=cache_dir, early_stopping=True, hidden_units=(8,)
+    )
+    weights, y_val = np.arange(1.0, len(X) + 1), ["0", *y[len(bad) :]]
+    with (
+        pytest.warns(InvalidImagesWarning, match="1 row of X_val cannot"),
+        pytest.warns(InvalidImagesWarning, match=f"{len(bad)} rows of X cannot"),
+    ):
+        lenient.fit(X, y, sample_weight=weights, X_val=[None, *IMAGES], y_val=y_val)
+    strict = clone(lenient).set_params(on_error="raise")
+    good = slice(len(bad), None)
+    strict.fit(X[good], y[good], weights[good], X_val=IMAGES, y_val=y[good])
+    assert lenient.classes_.tolist() == strict.classes_.tolist() == ["0", "1"]
+    for method in ("predict_proba", "decision_function"):
+        with pytest.warns(InvalidImagesWarning, match="outputs are NaN"):
+            outputs = getattr(lenient, method)(X)
+        assert np.isnan(outputs[: len(bad)]).all()
+        np.testing.assert_array_equal(outputs[good], getattr(strict, method)(IMAGES))
+    with pytest.raises(InvalidImagesError, match="row 0: "):
+        lenient.predict(X)
+    assert lenient.predict(IMAGES).tolist() == strict.predict(IMAGES).tolist()
+    with (
+        pytest.warns(InvalidImagesWarning),
+        pytest.raises(ValueError, match=r"one class|1 class"),
+    ):
+        lenient.fit([*bad, IMAGES[0]], y[: len(bad) + 1])
+
+
 def test_bad_rows_of_validation_images_are_called_so():
     with pytest.raises(InvalidImagesError, match="1 row of X_val cannot be used") as caught:
         classifier().fit(IMAGES, LABELS, X_val=[*IMAGES[:3], None], y_val=LABELS[:4])

@@ -108,18 +108,19 @@ class Extractor:
         return images
 
     def refuse_bad(self, images):
-        """Raise an error that names all bad images, if there are any.
-
-        Then the others are decoded as well: some show only then that they are bad.
-        """
+        """Raise an error that names all bad images, if opening them has shown any."""
         if images.bad:
-            unknown = [
-                i
-                for i, digest in enumerate(images.digests)
-                if i not in images.bad and not self._is_known(digest)
-            ]
-            self._computer.check_pixels(images, unknown, self.info.input_size)
+            self.find_bad(images)
             images.raise_if_bad()
+
+    def find_bad(self, images):
+        """Note those too that only decoding shows to be bad, of images without rows."""
+        unknown = [
+            i
+            for i, digest in enumerate(images.digests)
+            if i not in images.bad and not self._is_known(digest)
+        ]
+        self._computer.check_pixels(images, unknown, self.info.input_size)
 
     def _is_known(self, digest):
         """Whether rows of an image are there at all cuts that are kept, so that it is good."""

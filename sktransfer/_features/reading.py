@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from sktransfer._exceptions import BadRow, InvalidImagesError
+import numpy as np
+
+from sktransfer._exceptions import (
+    BadRow,
+    InvalidImagesError,
+    InvalidImagesWarning,
+    list_bad_rows,
+    warn,
+)
 from sktransfer._images import decoding
 from sktransfer._images.formats import UnreadableImageError
 from sktransfer._images.sources import content_of, digest_of, path_of
@@ -30,6 +38,7 @@ class Images:
         self.sources, self.name = sources, name
         self.digests = [None] * len(sources)
         self.bad = {}
+        self._rows = range(len(sources))  # of X, which more images may have been passed in
         self._held, self._room = {}, HELD_BYTES
 
     def __len__(self):
@@ -54,12 +63,33 @@ class Images:
         same = (i for i, known in enumerate(self.digests) if known == digest)
         self.bad.update(dict.fromkeys(same, problem))
 
-    def bad_rows(self):
-        return [BadRow(i, path_of(self.sources[i]), self.bad[i]) for i in sorted(self.bad)]
+    def good(self):
+        """The positions of those that are not bad."""
+        return np.setdiff1d(np.arange(len(self)), list(self.bad))
+
+    def without_bad(self):
+        """The others, which are called by the same rows."""
+        good = self.good()
+        others = Images([self.sources[i] for i in good], self.name)
+        others.digests = [self.digests[i] for i in good]
+        others._rows = good
+        return others
+
+    def warn_of_bad(self, consequence):
+        """A warning that names all bad images, if there are any."""
+        if self.bad:
+            message = f"{list_bad_rows(self._bad_rows(), self.name)}\n{consequence}"
+            warn(message, InvalidImagesWarning)
+
+    def _bad_rows(self):
+        return [
+            BadRow(int(self._rows[i]), path_of(self.sources[i]), self.bad[i])
+            for i in sorted(self.bad)
+        ]
 
     def raise_if_bad(self):
         if self.bad:
-            raise InvalidImagesError(self.bad_rows(), self.name)
+            raise InvalidImagesError(self._bad_rows(), self.name)
 
 
 @dataclass(frozen=True)
