@@ -579,6 +579,11 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
                 f"This {type(self).__name__} estimator requires y to be passed, but the "
                 "target y is None."
             )
+        if getattr(y, "ndim", 1) == 2 and y.shape[1] > 1:
+            raise ValueError(
+                f"y has shape {y.shape}, not (n_samples,); if it is one-hot, pass "
+                "y.argmax(axis=1)"
+            )
         y = _check_y(y, estimator=self)
         if len(y) != n:
             raise ValueError(f"X has {n} images and y {len(y)} labels")

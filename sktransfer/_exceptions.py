@@ -23,6 +23,7 @@ import joblib
 import sklearn
 
 MOST_LINES = 1000  # in an error message
+LONGEST_SHOWN = 1000  # characters of a path
 # Packages through which this one is called, and itself.
 INNER = tuple(
     os.path.join(os.path.dirname(m), "") for m in (__file__, sklearn.__file__, joblib.__file__)
@@ -121,5 +122,6 @@ def list_bad_rows(rows, name="X"):
 
 
 def _printable(path):
-    """A path that any stream takes: names of files need not be text."""
-    return os.fsdecode(path).encode(errors="backslashreplace").decode()
+    """A path that any stream takes: names of files need not be text, nor text a name."""
+    path = os.fsdecode(path).encode(errors="backslashreplace").decode()
+    return path if len(path) <= LONGEST_SHOWN else f"{path[:LONGEST_SHOWN]}…"

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -129,11 +131,13 @@ def test_a_column_of_paths_has_a_name():
         (np.zeros((3, 64)), ValueError, "image_shape"),
         ([[0.0] * 64], ValueError, "image_shape"),
         (np.zeros(64), ValueError, "1D array"),
-        ([], ValueError, "1D array|0 sample"),
+        ([], ValueError, "0 images"),
+        (".", ValueError, r"folder: pass load_image_folder\('\.'\)"),
+        (io.BytesIO(b"x"), TypeError, r"pass \[X.read\(\)\]"),
         (np.zeros((0, 8, 8, 3)), ValueError, "0 images"),
         (np.zeros((8, 8, 3)), ValueError, "one colour image"),
         (np.zeros((2, 3, 8, 8)), ValueError, "channels come last"),
-        (np.zeros((2, 8, 8, 4)), ValueError, "4 channels"),
+        (np.zeros((2, 8, 8, 4)), ValueError, r"4 channels; .*X\[\.\.\., :3\]"),
         (np.zeros((2, 8, 8, 3), complex), ValueError, "complex"),
         (np.zeros((2, 2, 8, 8, 3)), ValueError, "dim"),
         (iter(["a.jpg"]), TypeError, r"list\(X\)"),
@@ -145,6 +149,53 @@ def test_a_column_of_paths_has_a_name():
 def test_what_is_no_sequence_of_images_is_refused_with_a_remedy(X, error, message):
     with pytest.raises(error, match=message):
         check(X)
+
+
+def test_what_holds_images_in_tensorflow_and_keras_is_named_with_a_remedy_that_works(folder):
+    import keras
+    import tensorflow as tf
+
+    images = RNG.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    data = tf.data.Dataset.from_tensor_slices((images, range(5))).batch(2)
+    ragged = tf.ragged.constant([images[0].tolist(), images[1, :4].tolist()], ragged_rank=1)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, i):
+            return images[2 * i : 2 * i + 2], None
+
+    for X, n in ((data, 5), (Batches(), 5), (ragged, 2)):
+        with pytest.raises(TypeError, match="not a sequence of images: pass ") as caught:
+            check(X)
+        remedy = str(caught.value).partition("pass ")[2]
+        assert len(check(eval(remedy, {"X": X, "np": np}))[0]) == n
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "remedy"),
+    [
+        ("torch.utils.data.dataset", "Dataset", "for image, label in X"),
+        ("torch.utils.data.dataloader", "DataLoader", "X.dataset"),
+        ("datasets.arrow_dataset", "Dataset", r"X\['image'\]"),
+        ("datasets.dataset_dict", "DatasetDict", r"X\['train'\]"),
+    ],
+)
+def test_what_holds_images_elsewhere_is_named_by_its_class(library, name, remedy):
+    kind = type(name, (dict,), {"__module__": library})  # these libraries are not here
+    with pytest.raises(TypeError, match=f"X is a (Mine|{name}), .*: pass .*{remedy}"):
+        check(type("Mine", (kind,), {})())
+
+
+def test_text_that_is_no_path_is_not_repeated():
+    text = "iVBORw0KGgo" * 20_000
+    for X in ([text], ["data:image/png;base64,iVBORw0KGgo"]):
+        with pytest.raises(InvalidImagesError, match=r"base64\.b64decode") as caught:
+            PretrainedFeatureTransformer("tiny").fit_transform(X)
+        assert len(str(caught.value)) < 1500
+    with pytest.raises(InvalidImagesError, match=r"is a BytesIO, not an image: .*read\(\)"):
+        PretrainedFeatureTransformer("tiny").fit_transform(["a.jpg", io.BytesIO(b"x")])
 
 
 def test_a_shape_that_does_not_fit_is_refused():

@@ -88,8 +88,9 @@ def _draft(image, size):
 
 def _check_array(array, input_range):
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        hint = ": array[..., :3]" if array.ndim == 3 and array.shape[2] == 4 else ""
         raise UnreadableImageError(
-            f"has shape {array.shape}, not (h, w), (h, w, 1) or (h, w, 3)"
+            f"has shape {array.shape}, not (h, w), (h, w, 1) or (h, w, 3){hint}"
         )
     if array.dtype.kind not in "buif":
         raise UnreadableImageError(f"has dtype {array.dtype}, not a real number's")

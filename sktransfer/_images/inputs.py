@@ -1,5 +1,6 @@
 """What users pass as X → a checked sequence of sources, one image each."""
 
+import os
 from collections.abc import Iterator, MappingView, Set
 
 import numpy as np
@@ -7,7 +8,8 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 from sktransfer._exceptions import warn
-from sktransfer._images.sources import is_image
+from sktransfer._images.containers import remedy_for
+from sktransfer._images.sources import is_image, path_of
 from sktransfer._runtime.checks import is_shape
 
 CHANNELS = (1, 3)
@@ -49,7 +51,14 @@ def check_images(estimator, X, *, reset):
 
 def _refuse_what_is_no_sequence(X):
     if is_image(X) and not isinstance(X, np.ndarray):
+        if path_of(X) and os.path.isdir(X):
+            raise ValueError(f"X is a folder: pass load_image_folder({X!r:.80}).filenames")
         raise ValueError(f"X is one image ({X!r:.80}), not a sequence of them: pass [X]")
+    if isinstance(X, (list, tuple)) and not X:
+        raise ValueError("X has 0 images: a minimum of 1 is required")
+    remedy = remedy_for(X)
+    if remedy:
+        raise TypeError(f"X is a {type(X).__name__}, not a sequence of images: pass {remedy}")
     if issparse(X):
         return
     if isinstance(X, dict):
@@ -109,6 +118,7 @@ def _check_stack(estimator, X, reset):
     if X.ndim == 4 and X.shape[3] not in CHANNELS:
         first = X.shape[1] in CHANNELS
         hint = "channels come last: X.transpose(0, 2, 3, 1)" if first else "1 or 3 are used"
+        hint = "without the last: X[..., :3]" if X.shape[3] == 4 else hint
         raise ValueError(f"X of shape {X.shape} has {X.shape[3]} channels; {hint}")
     if X.dtype.kind not in "buif":
         raise ValueError(f"X has dtype {X.dtype}, not a real number's")

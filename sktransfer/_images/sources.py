@@ -14,6 +14,7 @@ import sys
 import numpy as np
 
 from sktransfer._images.formats import (
+    LONGEST_PATH,
     UnreadableImageError,
     check_mode,
     plain_pixels,
@@ -52,7 +53,8 @@ def content_of(source):
     is_nan = isinstance(source, (float, np.floating)) and np.isnan(source)
     if source is None or is_nan or type(source).__name__ in ("NAType", "NaTType"):
         raise UnreadableImageError("is a missing value")
-    raise UnreadableImageError(f"is a {type(source).__name__}, not an image")
+    hint = ": pass its read()" if isinstance(source, io.IOBase) else ""
+    raise UnreadableImageError(f"is a {type(source).__name__}, not an image{hint}")
 
 
 def digest_of(content):
@@ -69,6 +71,7 @@ def _is_pil(source):
 
 
 def _read_file(path):
+    _refuse_encoded_text(path)
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
@@ -85,6 +88,15 @@ def _read_file(path):
         raise UnreadableImageError("is too large for this machine's memory") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UnreadableImageError(f"cannot be read ({error})") from None
+
+
+def _refuse_encoded_text(path):
+    """Of text that is no path, as its own words would fill the screen."""
+    if isinstance(path, str) and (len(path) > LONGEST_PATH or path.startswith("data:")):
+        raise UnreadableImageError(
+            f"is a text of {len(path):,} characters, not a path; of base64, pass "
+            "base64.b64decode(text), and of a data URL what follows the comma"
+        )
 
 
 def _not_empty(content):
