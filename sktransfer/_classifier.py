@@ -1,5 +1,7 @@
 """`FineTunedConvNetClassifier`: augmented training and staged unfreezing."""
 
+import copy
+import pickle
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
@@ -11,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted
 
 from sktransfer._base import ImageEstimator, documented
+from sktransfer._exceptions import warn
 from sktransfer._features.extractor import load_network
 from sktransfer._features.reading import ImageReader
 from sktransfer._images.augmentation import ImageAugmentation
@@ -187,9 +190,10 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
     <verbose>
 
     keras_callbacks : list of keras.callbacks.Callback or None, default=None
-        Copied for each stage. Their model is the trained upper part of the network. Weights
-        that they set at the end of a stage have an effect only with ``early_stopping=False``;
-        `best_epoch_` is the last epoch then.
+        Copied for each stage. Those that cannot be pickled are left out when a fitted
+        classifier is stored, with a warning. Their model is the trained upper part of the
+        network. Weights that they set at the end of a stage have an effect only with
+        ``early_stopping=False``; `best_epoch_` is the last epoch then.
 
     Attributes
     ----------
@@ -383,7 +387,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
             ``engine="openvino"``, and OpenVINO is not installed.
         ValueError
             There is one class only, there are too few images to hold some out, a parameter
-            does not fit, or training diverged.
+            does not fit, a callback cannot be copied, or training diverged.
 
         Warns
         -----
@@ -398,6 +402,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         from sktransfer._training.fit import fit
 
         vars(self).pop("_fitted", None)  # a fit that fails leaves nothing of the last one
+        self._check_callbacks()
         sources = check_images(self, X, reset=True)
         target, codes, weights = self._check_targets(len(sources), y, sample_weight)
         source = self._source()
@@ -570,6 +575,17 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
         return whole_model(self._fitted)
 
+    def _check_callbacks(self):
+        for callback in self.keras_callbacks or []:
+            try:
+                copy.deepcopy(callback)
+            except Exception as error:  # an object can fail in any way
+                raise ValueError(
+                    f"keras_callbacks has a {type(callback).__name__} that cannot be copied, "
+                    f"as is done for each stage ({error}): let it open what it holds in "
+                    "on_train_begin"
+                ) from error
+
     def _check_targets(self, n, y, sample_weight):
         """The target, labels as it encodes them, and a weight for each of n images."""
         from sktransfer._training.targets import Classes
@@ -717,7 +733,20 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         state = super().__getstate__()
         if "_fitted" in state:
             state["_fitted"] = to_state(state["_fitted"])
+            state["keras_callbacks"] = self._callbacks_to_store()
         return state
+
+    def _callbacks_to_store(self):
+        """Those that pickle takes: the others must not cost a trained network."""
+        kept = []
+        for callback in self.keras_callbacks or []:
+            try:
+                pickle.dumps(callback)
+                kept.append(callback)
+            except Exception as error:  # an object can fail in any way
+                name = type(callback).__name__
+                warn(f"keras_callbacks has a {name} that is not stored: {error}")
+        return kept or None
 
     def _restore(self, state):
         if "_fitted" in state:

@@ -1,6 +1,7 @@
 import copy
 import pickle
 import random
+import threading
 
 import joblib
 import keras
@@ -482,6 +483,25 @@ def test_callbacks_are_copied_and_see_the_suffix(sevens):
     fitted = classifier(keras_callbacks=[callback], hidden_units=(8,)).fit(X, y)
     assert Count.epochs == fitted.n_iter_
     assert callback.model is None
+
+
+def test_callbacks_that_cannot_be_copied_or_stored_do_not_cost_a_training(sevens, cache):
+    X, y, X_test, _ = sevens
+    locked = keras.callbacks.Callback()
+    locked.lock = threading.Lock()
+    with pytest.raises(ValueError, match=r"a Callback that cannot be copied.*on_train_begin"):
+        classifier(keras_callbacks=[locked]).fit(X, y)
+    assert not cache.exists()  # nothing was computed
+    epochs = []
+    anonymous = keras.callbacks.LambdaCallback(on_epoch_end=lambda *epoch: epochs.append(1))
+    named = keras.callbacks.TerminateOnNaN()
+    fitted = classifier(keras_callbacks=[anonymous, named]).fit(X, y)
+    assert epochs
+    with pytest.warns(UserWarning, match="a LambdaCallback that is not stored: ") as caught:
+        stored = pickle.loads(pickle.dumps(fitted))
+    assert len(caught) == 1
+    assert [type(one).__name__ for one in stored.keras_callbacks] == ["TerminateOnNaN"]
+    np.testing.assert_array_equal(stored.predict(X_test), fitted.predict(X_test))
 
 
 def test_a_callback_that_stops_a_stage_keeps_what_was_trained(sevens):
