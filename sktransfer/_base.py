@@ -124,7 +124,8 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
 
     verbose : int, default=0
         1 shows progress bars on standard error: how many features are ready, how many of
-        them came from the cache, and how long the others take.
+        them came from the cache, and how long the others take. Predictions of a classifier
+        show them from 2 on.
     """
 
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn does

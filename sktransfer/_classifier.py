@@ -90,7 +90,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
         - ``"auto"``: held-out images decide. Half of the layers that have a kernel are
           trained, from the top. Four points on the straight way from the head's weights to the
-          trained ones are compared; the last is its end. One is taken if it is better than the
+          trained ones are compared; the last is its end. At each, a head without hidden layers
+          is solved again, on unaltered images. A point is taken if it is better than the
           head by more than one standard error. Then the whole network is tried in the same
           way, unless three folds judge (see `validation_fraction`). What was best is done
           again on all images. With ``early_stopping=False``, it is half of the layers, to the
@@ -218,8 +219,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         way is taken only with ``unfreeze="auto"``.
 
     head_C_ : float or None
-        The inverse strength that a head without hidden layers was solved with. None if the
-        head was trained in epochs.
+        The inverse strength that a head without hidden layers was solved with, before any
+        fine-tuning. None if the head was trained in epochs.
 
     head_views_ : tuple of int
         Numbers of the views that a head without hidden layers was solved on; 0 is the
@@ -715,9 +716,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         images = extractor.identify(sources)
         if on_error == "raise":
             extractor.refuse_bad(images)
-        outputs = predict_outputs(
-            fitted, target, extractor, images, self.optimizer, self.verbose
-        )
+        verbose = max(self.verbose - 1, 0)
+        outputs = predict_outputs(fitted, target, extractor, images, self.optimizer, verbose)
         if on_error == "raise":
             images.raise_if_bad()
         images.warn_of_bad("Their outputs are NaN.")

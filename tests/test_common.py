@@ -134,5 +134,5 @@ def test_shared_parameters_read_the_same_on_both_estimators():
     differ = {
         name for name in features.keys() & classifier if features[name] != classifier[name]
     }
-    assert differ == {"pooling"}  # of features, or of the head
+    assert differ == {"pooling", "on_error"}  # of features, or of the head and a fit
     assert len(features.keys() & classifier) > 10

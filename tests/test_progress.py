@@ -34,7 +34,7 @@ def lines_of(text):
 def test_a_file_gets_one_plain_line_for_each_bar(tmp_path, monkeypatch, capfd, digits):
     with open(tmp_path / "log", "w") as log, monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", log)
-        work(digits, verbose=1)
+        work(digits, verbose=2)
     assert capfd.readouterr().out == ""
     text = (tmp_path / "log").read_text()
     assert all(character.isprintable() or character == "\n" for character in text)
@@ -69,6 +69,7 @@ def test_a_terminal_sees_it_grow_and_gets_its_cursor_back(monkeypatch, capfd, di
     text = without_controls(seen)
     assert re.search(r"Features ━+ 60/60 images, 20 cached, [\d,.]+/s \d\d:\d\d", text)
     assert "epoch 1/2" in text
+    assert "Predicting" not in text  # which needs 2
     assert re.search(r"Stage 1 ━+ epoch 2/2, loss [\d.e-]+ \d\d:\d\d", text)
 
 

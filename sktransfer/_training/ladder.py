@@ -2,8 +2,9 @@
 
 Each rung is a stage that goes on from the head. It is trained on a part of the images, and
 judged by the others at several points of the straight way from the head's weights to its own
-(M. Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", 2022). The next rung is tried
-if this one was better. What was best is done again on all images.
+(M. Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", 2022). At each of them, a head
+that was solved is solved again, on what the network is there. The next rung is tried if this
+one was better. What was best is done again on all images.
 
 Two halves of the images judge in turn, unless there are so many that a tenth judges as well.
 Where images are so few that three folds judge, which is twice the work, only the first rung
@@ -18,7 +19,7 @@ from sktransfer._training.epochs import Examples
 from sktransfer._training.folds import trained_again
 from sktransfer._training.result import Result, are_clearly_less, merged
 from sktransfer._training.run import Run
-from sktransfer._training.stages import outputs_for
+from sktransfer._training.stages import outputs_for, solved_again
 from sktransfer._training.suffix import borrowed
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from the head's weights to a rung's
@@ -96,10 +97,11 @@ def climb(run, stages, examples, pairs, task):
     last = max(i for i, epoch in enumerate(found.epochs) if epoch.stage == best.stage.number)
     found = replace(found, best_epoch=last)
     if trials[0].some is examples:  # others judged
-        made = _as_it_is(best, trials[0])
-        return replace(made, epochs=found.epochs, best_epoch=last)
-    stages = [head] if best.stage is head else [head, replace(best.stage, share=best.share)]
-    return trained_again(run, stages, examples, found, task)
+        made = replace(_as_it_is(best, trials[0]), epochs=found.epochs, best_epoch=last)
+    else:
+        kept = [] if best.stage is head else [replace(best.stage, share=best.share)]
+        made = trained_again(run, [head, *kept], examples, found, task)
+    return _with_solved_head(made, run, examples)
 
 
 def plan(rungs, examples, pairs):
@@ -148,7 +150,10 @@ def _losses_on_the_way(trial, result):
     with borrowed(run.network, spec, run.target, run.settings.optimizer) as suffix:
         start = _start(suffix, trial)
         for i, share in enumerate(SHARES):
-            suffix.set_weights(start.towards(result.weights, share))
+            weights = start.towards(result.weights, share)
+            if _is_solved(trial.head):
+                weights = solved_again(weights, trial.some, run, spec, suffix)
+            suffix.set_weights(weights)
             losses[i], _ = run.measure(outputs_for(judges, run, spec, suffix), judges)
     return losses
 
@@ -168,6 +173,20 @@ def _as_it_is(best, trial):
     with borrowed(run.network, result.suffix, run.target, run.settings.optimizer) as suffix:
         weights = _start(suffix, trial).towards(result.weights, best.share)
     return replace(result, weights=weights, share=best.share)
+
+
+def _with_solved_head(result, run, examples):
+    """The result of a rung with its head solved again, if it was solved before."""
+    if result.share == 0 or not _is_solved(result):
+        return result
+    spec = result.suffix
+    with borrowed(run.network, spec, run.target, run.settings.optimizer) as suffix:
+        weights = solved_again(result.weights, examples, run, spec, suffix)
+    return replace(result, weights=weights)
+
+
+def _is_solved(result):
+    return result.head_C is not None
 
 
 def _epochs_of(choice):

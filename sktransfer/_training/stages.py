@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sktransfer._exceptions import warn
+from sktransfer._networks.info import Cut
 from sktransfer._runtime.keras import keras
 from sktransfer._training.epochs import Batches, describe, train_epochs
 from sktransfer._training.fitted import SuffixSpec, Weights
@@ -284,9 +285,23 @@ class _Record(keras.callbacks.Callback):
 
 def outputs_for(examples, run, spec, suffix):
     """What a compiled suffix makes of unaltered images."""
+    return _made_of(examples, run, spec, suffix.outputs)
+
+
+def solved_again(weights, examples, run, spec, suffix):
+    """Weights of a compiled suffix with its linear head solved on its unaltered images."""
+    suffix.set_weights(weights)
+    features = _made_of(examples, run, spec, suffix.features)
+    n_channels = run.network.info.row_shape(Cut(run.network.info.output))[-1]
+    head = LinearHead(features[None], n_channels, examples.y, examples.weights, run.target)
+    strength = run.settings.head_C or head.choose_strength(run.settings.seed)
+    return replace(weights, head=head.solve(strength))
+
+
+def _made_of(examples, run, spec, function):
     batches = Batches(run.extractor, spec.cut, examples, PREDICT_BATCH)
     read = batches.read(np.arange(len(examples)), view=0)
-    return np.concatenate([suffix.outputs(rows) for rows, _, _ in read])
+    return np.concatenate([function(rows) for rows, _, _ in read])
 
 
 def _plain(logs):

@@ -38,6 +38,7 @@ class CompiledSuffix:
             for layer in self._head:
                 x = layer(x)
             self.model = keras.Model(inputs, x)
+            self._below_last = keras.Model(inputs, self._head[-1].input)
             for i, layer in self._base.items():
                 frozen = spec.first_trainable is None or i < spec.first_trainable
                 _freeze(layer, everything=frozen)
@@ -75,6 +76,11 @@ class CompiledSuffix:
         base = {i: [*map(np.asarray, layer.get_weights())] for i, layer in trained.items()}
         return Weights(base, [w.numpy() for w in _weights_of(self._head)])
 
+    @held_back()
+    def features(self, rows):
+        """What the last layer makes its outputs of, for at most `PREDICT_BATCH` rows."""
+        return self._run(self._below_last, rows)
+
     def head_shapes(self):
         """The shapes of the head's weights."""
         return [tuple(w.shape) for w in _weights_of(self._head)]
@@ -82,9 +88,12 @@ class CompiledSuffix:
     @held_back()
     def outputs(self, rows):
         """The network's output for at most `PREDICT_BATCH` rows."""
+        return self._run(self.model, rows)
+
+    def _run(self, model, rows):
         padded = np.zeros((PREDICT_BATCH, *rows.shape[1:]), dtype=np.float32)
         padded[: len(rows)] = rows
-        return self.model.predict_on_batch(padded)[: len(rows)]
+        return model.predict_on_batch(padded)[: len(rows)]
 
 
 @contextlib.contextmanager
