@@ -1,4 +1,4 @@
-"""The main jobs from a shell: ``python -m sktransfer``."""
+"""The main jobs from a shell: ``sktransfer``, or ``python -m sktransfer``."""
 
 import sys
 
@@ -6,7 +6,7 @@ import sys
 def main(arguments=None):
     """Run the command line; return its exit code."""
     try:
-        from sktransfer._cli import run
+        from sktransfer._cli.arguments import run
 
         return run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:

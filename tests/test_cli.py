@@ -17,8 +17,10 @@ import pytest
 import skops.io
 from conftest import without_root
 from PIL import Image
+from sklearn.pipeline import Pipeline
 from terminals import TERMINAL, seen_on, without_controls
 
+import sktransfer
 from sktransfer import FineTunedConvNetClassifier
 from sktransfer.__main__ import main
 
@@ -70,7 +72,9 @@ def test_a_folder_is_cross_validated_and_its_pipeline_saved(
     (folder / "six" / ".DS_Store").write_bytes(b"what file managers leave")
     (folder / "seven" / "Thumbs.db").write_bytes(b"what file managers leave")
     shutil.copytree(folder / "six", folder / ".ipynb_checkpoints")
-    result = run_here(folder, "--backbone", "tiny", "--output", output, "--clear-cache")
+    result = run_here(
+        "compare", folder, "--backbone", "tiny", "--output", output, "--clear-cache"
+    )
     assert result.returncode == 0, result.stderr
     assert "20 seven, 20 six" in result.stdout
     assert "accuracy over 5 folds: " in result.stdout
@@ -81,20 +85,26 @@ def test_a_folder_is_cross_validated_and_its_pipeline_saved(
     assert np.mean([row["label"] == row["file"].split(os.sep)[-2] for row in rows]) > 0.9
 
 
-def test_fine_tuning_is_compared_and_saved_with_its_curves(folder, run_here, tmp_path):
+def test_the_better_of_two_is_saved_trained_on_all_with_curves(folder, run_here, tmp_path):
     output = tmp_path / "tuned.joblib"
-    result = run_here(folder, "--backbone", "tiny", "--fine-tune", "--output", output)
+    result = run_here("fine-tune", folder, "--backbone", "tiny", "--output", output)
     assert result.returncode == 0, result.stderr
     assert "10 held-out images, after training on 30:" in result.stdout
+    scores = []
     for name in ("frozen features", "fine-tuned"):
         [line] = [n for n in result.stdout.splitlines() if n.startswith(f"  {name}")]
-        assert 0.5 < float(line.split()[-1]) <= 1
+        scores.append(float(line.split()[-1]))
+        assert 0.5 < scores[-1] <= 1
     assert "\nstage 1: " in result.stdout
     assert "Fold 3/3, stage 1" in result.stderr
     assert "\x1b" not in result.stdout + result.stderr  # neither is a terminal
-    classifier = joblib.load(output)
-    assert isinstance(classifier, FineTunedConvNetClassifier)
-    assert classifier.verbose == 0
+    model, is_tuned = joblib.load(output), scores[1] > scores[0]  # on a tie, the quicker one
+    assert isinstance(model, FineTunedConvNetClassifier if is_tuned else Pipeline)
+    name = "fine-tuned network" if is_tuned else "pipeline of frozen features"
+    assert f"saved the {name}, trained on all 40 images: {output}" in result.stdout
+    assert {value for key, value in model.get_params().items() if key.endswith("verbose")} == {
+        0
+    }
     with Image.open(tmp_path / "tuned-curves.png") as curves:
         assert curves.width > curves.height > 400
 
@@ -142,22 +152,46 @@ def test_labels_and_confidences_as_text_csv_and_json_lines(stored, folder, run_h
         )
 
 
+def test_what_people_need_may_be_said(folder, run_here, tmp_path):
+    assert run_here("--version").stdout == f"sktransfer {sktransfer.__version__}\n"
+    shutil.copy(__file__, folder / "six" / "no image.png")
+    network = ["--backbone", "tiny", "--input-size", "16x24", "--seed", 3, "--n-jobs", 2]
+    network += ["--on-error", "nan"]
+    for command, own in (
+        ("compare", ["--layer", "block2_pool", "--pooling", "max"]),
+        ("fine-tune", ["--unfreeze", 2, "--pooling", "max"]),
+    ):
+        output = tmp_path / f"{command}.joblib"
+        with pytest.warns(sktransfer.InvalidImagesWarning, match=r"no image\.png"):
+            result = run_here(command, folder, *network, *own, "--output", output)
+        assert result.returncode == 0, result.stderr
+        model = joblib.load(output)
+        estimator = model[0] if command == "compare" or isinstance(model, Pipeline) else model
+        assert (estimator.input_size, estimator.n_jobs) == ((16, 24), 2)
+        if command == "compare":
+            assert (estimator.layer, estimator.pooling) == ("block2_pool", "max")
+            assert estimator.feature_shape_ == (32,)
+
+
+def test_images_in_folders_are_classified(stored, folder, run_here):
+    result = run_here("predict", stored, folder, "--format", "csv")
+    files = [row["file"] for row in csv.DictReader(result.stdout.splitlines())]
+    assert files == [str(path) for path in sorted(folder.glob("*/*.png"))]
+
+
 def test_files_that_are_no_images_are_named_and_the_others_classified(
     stored, folder, run_here
 ):
     good = str(next(folder.glob("six/*.png")))
     truncated = folder / "truncated.png"
     truncated.write_bytes(Path(good).read_bytes()[:-30])
-    result = run_here("predict", stored, folder, truncated, good, "missing.png")
+    result = run_here("predict", stored, "/dev/null", truncated, good, "missing.png")
     assert result.returncode == 1
     assert result.stdout == f"six    {result.stdout[7:12]}  {good}\n"
     errors = [n for n in result.stderr.splitlines() if n.startswith("sktransfer: ")]
-    assert errors[:2] == [
-        f"sktransfer: {folder} is a directory",
-        "sktransfer: missing.png does not exist",
-    ]
-    assert f"{truncated} " in errors[2]
-    assert len(errors) == 3
+    assert errors[0] == "sktransfer: /dev/null is not a regular file"
+    assert errors[1].startswith(f"sktransfer: {truncated} is truncated")
+    assert errors[2:] == ["sktransfer: missing.png does not exist"]
     assert "Traceback" not in result.stderr
 
 
@@ -165,7 +199,7 @@ def test_labels_and_files_are_written_as_any_stream_can(folder, tmp_path, capfd)
     output = tmp_path / "model.joblib"
     (folder / "six").rename(folder / "sechs ☆")
     jobs = [
-        ([folder, "--backbone", "tiny", "--output", output], "sechs \\u2606"),
+        (["compare", folder, "--backbone", "tiny", "--output", output], "sechs \\u2606"),
         *(
             (["predict", output, *sorted(folder.glob("*/*.png")), "--format", form], "u2606/")
             for form in ("text", "csv")
@@ -203,23 +237,26 @@ def test_a_reader_that_leaves_early_is_no_error(predicting):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["missing-folder"], 2, "no folder 'missing-folder'"),
-        (["missing-folder", "--fine-tune"], 2, "no folder 'missing-folder'"),
-        (["{folder}/empty", "--fine-tune"], 1, "two or more sub-folders"),
+        (["compare", "missing-folder"], 2, "no folder 'missing-folder'"),
+        (["fine-tune", "missing-folder"], 2, "no folder 'missing-folder'"),
+        (["fine-tune", "{folder}/../empty"], 1, "no images in "),
         (["predict", "missing.joblib", "x.png"], 1, "no file 'missing.joblib'"),
-        (["predict", "{folder}/page.html", "x.png"], 1, "cannot be loaded: "),
-        (["predict", "{folder}/nothing", "x.png"], 1, "cannot be loaded: EOFError"),
+        (["predict", "{folder}/page.html", "x.png"], 1, "is not a saved model: "),
+        (["predict", "{folder}/nothing", "x.png"], 1, "is not a saved model: EOFError"),
         (
             ["predict", "{folder}/list.joblib", "x.png"],
             1,
-            "holds a list, which has no predict_pr",
+            "is not a saved model: it holds a list, which has no predict_pr",
         ),
         (["predict", "{folder}/foreign.skops", "x.png"], 1, "Untrusted types"),
-        (["{folder}", "--backbone", "vgg61"], 1, "nearest: "),
-        (["{folder}/six", "--backbone", "tiny"], 1, "two or more sub-folders"),
-        (["{folder}", "--backbone-params", "alpha"], 2, "invalid"),
-        (["{folder}", "--output", "missing/x.joblib"], 2, "no folder for"),
-        (["{folder}", "--output", "{folder}"], 2, "is a folder: name a file in it"),
+        (["compare", "{folder}", "--backbone", "vgg61"], 1, "nearest: "),
+        (["compare", "{folder}/six", "--backbone", "tiny"], 1, "a sub-folder for each class"),
+        (["compare", "{folder}", "--backbone-params", "alpha"], 2, "'alpha' is not JSON: Exp"),
+        (["compare", "{folder}", "--backbone-params", "3"], 2, "no object of JSON, such as"),
+        (["compare", "{folder}", "--input-size", "big"], 2, "not 224 or 224x160"),
+        (["{folder}"], 2, "invalid choice"),
+        (["compare", "{folder}", "--output", "missing/x.joblib"], 2, "no folder for"),
+        (["compare", "{folder}", "--output", "{folder}"], 2, "is a folder: name a file in it"),
     ],
 )
 def test_mistakes_get_a_short_message(folder, run_here, arguments, code, message):
@@ -227,14 +264,14 @@ def test_mistakes_get_a_short_message(folder, run_here, arguments, code, message
     (folder / "nothing").write_bytes(b"")
     joblib.dump([1, 2], folder / "list.joblib")
     skops.io.dump(SimpleNamespace(foreign=1), folder / "foreign.skops")
-    (folder / "empty").mkdir()
+    (folder.parent / "empty").mkdir()
     result = run_here(*(argument.format(folder=folder) for argument in arguments))
     assert result.returncode == code
     assert message in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("job", [[], ["--fine-tune"]])
+@pytest.mark.parametrize("job", ["compare", "fine-tune"])
 def test_bad_images_are_listed(job, folder, tmp_path):
     page, empty = folder / "six" / "page.jpg", folder / "seven" / "empty.png"
     locked = next(folder.glob("six/*.png"))
@@ -242,7 +279,7 @@ def test_bad_images_are_listed(job, folder, tmp_path):
     empty.write_bytes(b"")
     locked.chmod(0)
     output = tmp_path / "model.joblib"
-    arguments = [folder, "--backbone", "tiny", "--output", output, *job]
+    arguments = [job, folder, "--backbone", "tiny", "--output", output]
     result = run(*arguments, started_as=without_root)  # a process: of another user
     assert result.returncode == 1
     assert "sktransfer: 3 rows of X cannot be used" in result.stderr
@@ -265,7 +302,7 @@ def pets(photographs, tmp_path):
 def test_an_interrupt_while_photographs_are_extracted(pets, tmp_path):
     output = tmp_path / "pets.joblib"
     network = ["--backbone", "mobilenet", "--backbone-params", '{"alpha": 0.75}']
-    command = [sys.executable, "-m", "sktransfer", pets, *network, "--fine-tune"]
+    command = [sys.executable, "-m", "sktransfer", "fine-tune", pets, *network]
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*command, "--output", output],

@@ -23,7 +23,7 @@ MAY_IMPORT = {
 PUBLIC = ("_transformer", "_classifier")  # may import all of these, not each other
 ABOVE = {
     "_displays": ("_features", "_images", "_exceptions", *PUBLIC),
-    "_cli": ("sktransfer",),
+    "_cli": ("sktransfer", "_images"),
     "__main__": ("_cli",),
     "__init__": (*MAY_IMPORT, *PUBLIC, "_displays"),
 }

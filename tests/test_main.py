@@ -5,7 +5,7 @@ import sys
 
 
 def test_an_interrupt_ends_it_with_one_line(tmp_path):
-    command = [sys.executable, "-m", "sktransfer", "--fine-tune", "--output"]
+    command = [sys.executable, "-m", "sktransfer", "fine-tune", "--output"]
     output = tmp_path / "digits.joblib"
     with subprocess.Popen(
         [*command, output], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -114,12 +114,13 @@ def _is_meant(name):
 def _images_of(path, endings, recursive):
     """Name of a class → paths of its images, sorted."""
     return {
-        name: _images(os.path.join(path, name), endings, recursive)
+        name: images_below(os.path.join(path, name), endings, recursive)
         for name in _sub_folders(path)
     }
 
 
-def _images(folder, endings, recursive):
+def images_below(folder, endings=EXTENSIONS, recursive=True):
+    """Paths of the images in a folder of any kind, sorted."""
     found = []
     for place, folders, files in os.walk(folder):
         found += [

@@ -1,0 +1,54 @@
+"""Saved models: written as joblib or skops, and loaded."""
+
+import joblib
+
+TRUSTED = [  # classes in a .skops file, besides those that skops itself trusts
+    "sktransfer.FineTunedConvNetClassifier",
+    "sktransfer.ImageAugmentation",
+    "sktransfer.PretrainedFeatureTransformer",
+]
+
+
+def save(model, path):
+    """Save a model that will go about its work silently."""
+    verbose = [name for name in model.get_params() if name.split("__")[-1] == "verbose"]
+    model.set_params(**dict.fromkeys(verbose, 0))
+    if path.endswith(".skops"):
+        _skops().dump(model, path)
+    else:
+        joblib.dump(model, path)
+
+
+def load(path):
+    """A model that gives probabilities.
+
+    Raises
+    ------
+    ValueError
+        The file holds none, or cannot be loaded.
+    """
+    try:
+        skops = path.endswith(".skops")
+        model = _skops().load(path, trusted=TRUSTED) if skops else joblib.load(path)
+    except FileNotFoundError:
+        raise ValueError(f"no file {path!r}") from None
+    except Exception as error:  # a file can hold anything
+        reason = str(error) or type(error).__name__  # an empty file's has no text
+        raise ValueError(f"{path!r} is not a saved model: {reason}") from error
+    if not hasattr(model, "predict_proba"):
+        raise ValueError(
+            f"{path!r} is not a saved model: it holds a {type(model).__name__}, which has no "
+            "predict_proba"
+        )
+    return model
+
+
+def _skops():
+    try:
+        import skops.io
+    except ImportError as error:
+        raise ValueError(
+            "files that end in .skops need skops: pip install 'sktransfer[skops]'; files that "
+            "end in .joblib need nothing more"
+        ) from error
+    return skops.io
