@@ -82,8 +82,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         Inverse strength of the penalty on a head without hidden layers, as in
         `LogisticRegression`. Features are first divided by the standard deviation of their
         channel (the root of its mean variance over all positions). None chooses between 0.001
-        and 1 by cross-validation: the strongest penalty whose loss is within two standard
-        errors of the least.
+        and 1 by cross-validation: the one with the least loss.
 
     unfreeze : "auto", int, float, str or tuple of them, default="auto"
         How much of the network is trained after the head.

@@ -54,12 +54,7 @@ class LinearHead:
         rows /= self._scale.astype(np.float32)
 
     def choose_strength(self, seed):
-        """The strongest penalty that does as well as the best on held-out, unaltered images.
-
-        As well is a mean loss at most two standard errors of the difference above, after
-        L. Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3, who
-        take one: the penalty of the least loss is weaker than that of the best accuracy.
-        """
+        """The penalty with the least loss on held-out, unaltered images."""
         folds = self._target.folds(self._y, FOLDS, seed)
         if not folds:
             return LONE_STRENGTH
@@ -73,9 +68,7 @@ class LinearHead:
                     model.fit(rows[train], self._y[train], sample_weight=self._weights[train])
                     outputs = model.decision_function(rows[test]).reshape(len(test), -1)
                     losses[i, test] = self._target.losses(outputs, self._y[test])
-        excess = (losses - losses[np.argmin(losses @ self._weights)]) * self._weights
-        good = excess.mean(axis=1) <= 2 * excess.std(axis=1) / np.sqrt(len(rows))
-        return STRENGTHS[good.argmax()]
+        return STRENGTHS[np.argmin(losses @ self._weights)]
 
     def solve(self, C):
         """The kernel (n_features, n_outputs) and bias (n_outputs,) of the network's head."""
