@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # of `head_C`, when it is chosen …
 FOLDS = 5  # … by so many folds …
 LONE_STRENGTH = 1e-1  # … which a class of a single image does not allow
+LEAST_SCALE = 0.1  # of the root mean square of all: other images may wake a sleeping channel
 
 
 def views_within_memory(views, n_images, n_features):
@@ -25,7 +26,8 @@ class LinearHead:
 
     What is standardised is a channel: its features are centred one by one, and divided by the
     root of their mean variance over all positions, since a feature that varies little where
-    its channel varies much elsewhere is no less of that channel.
+    its channel varies much elsewhere is no less of that channel. Channels that vary hardly at
+    all are divided by more: an image that wakes one would have a logit of thousands.
 
     Parameters
     ----------
@@ -48,7 +50,8 @@ class LinearHead:
         self._centre = moments.mean_
         by_position = moments.var_.reshape(-1, n_channels)
         scales = np.sqrt(by_position.mean(axis=0))
-        scales[scales == 0] = 1
+        scales = np.maximum(scales, LEAST_SCALE * np.sqrt(np.mean(scales**2)))
+        scales[scales == 0] = 1  # all images are alike
         self._scale = np.tile(scales, len(by_position))
         rows -= self._centre.astype(np.float32)
         rows /= self._scale.astype(np.float32)
