@@ -15,8 +15,8 @@ from sktransfer._training.suffix import PREDICT_BATCH, borrowed, fresh_optimizer
 
 FEWEST_JUDGES = 50  # where a split would hold out fewer images than this …
 FOLDS = 3  # … so many folds judge by all of them
-FEWEST_FOR_LADDER = 300  # where a split would hold out fewer than this, two halves of the
-HALVES = 2  # images judge a ladder in turn: as much work, and ten times as many judges
+FEWEST_FOR_LADDER = 300  # where a split would hold out fewer images than this for a ladder …
+HALVES = 2  # … two halves judge each other: as much work, and many more judges
 
 
 def fit(run, stages, examples, validation, begin):
