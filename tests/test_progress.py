@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import pty
 import re
@@ -7,6 +8,7 @@ import time
 
 import pytest
 from classifiers import classifier
+from jupyter_client.manager import start_new_kernel
 from terminals import TERMINAL, seen_on, without_controls
 
 from sktransfer import PretrainedFeatureTransformer
@@ -111,3 +113,40 @@ def test_a_bar_ends_with_what_it_watches(capsys):
     text = capsys.readouterr().err
     assert "Stage 1" in text
     assert "epoch 7/10" in text
+
+
+NOTEBOOK = """
+from sklearn.datasets import load_digits
+from sktransfer import PretrainedFeatureTransformer
+X = load_digits().images
+features = PretrainedFeatureTransformer("tiny", input_range=(0, 16), cache_dir=None, verbose=1)
+for n in (20, 60):
+    features.fit_transform(X[:n])
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ipywidgets") is not None, reason="ipywidgets is installed"
+)
+def test_a_notebook_without_widgets_gets_plain_lines_and_one_line_of_advice():
+    manager, client = start_new_kernel()
+    messages = []
+    try:
+        client.execute_interactive(NOTEBOOK, timeout=120, output_hook=messages.append)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert {message["msg_type"] for message in messages} <= {
+        "status",
+        "execute_input",
+        "stream",
+    }
+    streams = [m["content"] for m in messages if m["msg_type"] == "stream"]
+    assert {stream["name"] for stream in streams} == {"stderr"}
+    text = "".join(stream["text"] for stream in streams)
+    assert text.count('pip install "sktransfer[notebook]"') == 1
+    assert [re.sub(r", (\d|loss).*", "", line) for line in lines_of(text)] == [
+        "Features|20/20 images",
+        "Features|60/60 images",
+    ]
+    assert "UserWarning" not in text

@@ -1,5 +1,7 @@
 """Bars on standard error: what is being done, how fast, and how long it still takes."""
 
+import functools
+import importlib.util
 import sys
 import time
 from contextlib import contextmanager
@@ -33,7 +35,6 @@ def progress_bar(verbose, title, total, text=""):
     if not verbose:
         yield lambda steps, text=None: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -44,8 +45,7 @@ def progress_bar(verbose, title, total, text=""):
     )
     # What is printed meanwhile to a standard output that is a file stays there.
     shared = sys.stdout.isatty()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, redirect_stdout=shared) as progress:
+    with Progress(*columns, console=_console(), redirect_stdout=shared) as progress:
         task = progress.add_task(title, total=total, text=text)
 
         def advance(steps, text=None):
@@ -56,6 +56,22 @@ def progress_bar(verbose, title, total, text=""):
         yield advance
         done = progress.tasks[task].completed
         progress.update(task, total=done, completed=done)  # it may have ended early
+
+
+def _console():
+    """Standard error: a notebook without widgets is written to as a file is."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
+        _advise_widgets()
+        console = Console(stderr=True, force_jupyter=False, force_terminal=False)
+    return console
+
+
+@functools.cache  # once is enough
+def _advise_widgets():
+    print('For bars that move: pip install "sktransfer[notebook]"', file=sys.stderr)
 
 
 @contextmanager
