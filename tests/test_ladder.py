@@ -46,31 +46,33 @@ def test_it_goes_as_far_as_is_better(split):
     assert losses[1] < 0.9 * losses[0]
 
 
+def regression_on(model, X, y, X_test, C):
+    """Logits of a logistic regression on what the last layer of a network is given."""
+    features = keras.Model(model.input, model.layers[-1].input)
+    rows, rows_test = (features.predict(pixels_of(x), verbose=0) for x in (X, X_test))
+    regression = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
+    return regression.fit(rows, y).decision_function(rows_test)
+
+
 @pytest.mark.parametrize("rate", [1e-3, 1e-2])
 def test_what_is_kept_lies_on_the_way_that_training_on_all_images_goes(split, rate):
-    X, y, _, _ = split
-    recipe = {**FAST, "fine_tune_learning_rate": rate}
+    X, y, X_test, _ = split
+    recipe = {**FAST, "fine_tune_learning_rate": rate, "head_C": 0.03}
     climbed = ladder(**recipe).fit(X, y)
     outright = classifier(**recipe, unfreeze=0.5, early_stopping=False).fit(X, y)
     head = classifier(**recipe, unfreeze=0).fit(X, y)
     share = climbed.fine_tuned_share_
     assert 0 < share <= outright.fine_tuned_share_ == 1
     assert head.fine_tuned_share_ == 0
-    ends = [fitted.model_.get_weights()[:-2] for fitted in (head, outright, climbed)]
-    for start, end, kept in zip(*ends, strict=True):
-        np.testing.assert_allclose(kept, start + share * (end - start), rtol=1e-4, atol=1e-6)
-
-
-def test_the_head_is_a_logistic_regression_on_the_network_that_is_kept(split):
-    X, y, X_test, _ = split
-    climbed = ladder(**FAST, head_C=0.03).fit(X, y)
-    assert climbed.fine_tuned_share_ > 0
-    model = climbed.model_
-    features = keras.Model(model.input, model.layers[-1].input)
-    rows, rows_test = (features.predict(pixels_of(x), verbose=0) for x in (X, X_test))
-    regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.03, max_iter=1000))
-    expected = regression.fit(rows, y).decision_function(rows_test)
-    np.testing.assert_allclose(climbed.decision_function(X_test), expected, atol=0.01)
+    ends = [fitted.model_.get_weights() for fitted in (head, outright, climbed)]
+    lie_on_the_way = [
+        np.allclose(kept, start + share * (end - start), rtol=1e-4, atol=1e-6)
+        for start, end, kept in zip(*ends, strict=True)
+    ]
+    assert all(lie_on_the_way[:-2])
+    if not all(lie_on_the_way):  # the head was solved again
+        expected = regression_on(climbed.model_, X, y, X_test, C=0.03)
+        np.testing.assert_allclose(climbed.decision_function(X_test), expected, atol=0.01)
 
 
 def test_the_whole_network_is_tried_where_half_of_it_is_better(split):

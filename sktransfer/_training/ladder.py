@@ -2,15 +2,16 @@
 
 Each rung is a stage that goes on from the head. It is trained on a part of the images, and
 judged by the others at several points of the straight way from the head's weights to its own
-(M. Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", 2022). At each of them, a head
-that was solved is solved again, on what the network is there. The next rung is tried if this
-one was better. What was best is done again on all images.
+(M. Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", 2022), each with the head as it
+is there, and with a head that is solved on what the network is there. The next rung is tried
+if this one was better. What was best is done again on all images.
 
 Two halves of the images judge in turn, unless there are so many that a tenth judges as well.
 Where images are so few that three folds judge, which is twice the work, only the first rung
 is tried.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,22 @@ from sktransfer._training.stages import outputs_for, solved_again
 from sktransfer._training.suffix import borrowed
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from the head's weights to a rung's
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network on the way to a rung's.
+
+    Attributes
+    ----------
+    share : float
+        Of the way from the head's weights to the rung's.
+    solves_head : bool
+        Whether its head is solved again.
+    """
+
+    share: float
+    solves_head: bool
 
 
 @dataclass(frozen=True)
@@ -44,22 +61,21 @@ class Trial:
 
 @dataclass(frozen=True)
 class Choice:
-    """A stage, how far to go towards its weights, and how that was judged.
+    """A stage, a point on the way to its weights, and how that was judged.
 
     Attributes
     ----------
     stage : SolvedStage or TrainedStage
     results : list of Result
         Of each trial.
-    share : float
-        Of the way from the head's weights to the stage's.
+    point : Point
     losses : ndarray
         Of each image that judges.
     """
 
     stage: object
     results: list
-    share: float
+    point: Point
     losses: np.ndarray
 
 
@@ -86,7 +102,7 @@ def climb(run, stages, examples, pairs, task):
     found = merged(heads)
     if any(result.weights is None for result in heads):  # it diverged
         return found
-    best = Choice(head, heads, 1.0, found.epochs[-1].losses)
+    best = Choice(head, heads, Point(0.0, False), found.epochs[-1].losses)
     for rung in rungs:
         choices = _tried(rung, trials, task)
         found = replace(found, epochs=found.epochs + _epochs_of(choices[0]))
@@ -99,9 +115,10 @@ def climb(run, stages, examples, pairs, task):
     if trials[0].some is examples:  # others judged
         made = replace(_as_it_is(best, trials[0]), epochs=found.epochs, best_epoch=last)
     else:
-        kept = [] if best.stage is head else [replace(best.stage, share=best.share)]
+        kept = [] if best.stage is head else [replace(best.stage, share=best.point.share)]
         made = trained_again(run, [head, *kept], examples, found, task)
-    return _with_solved_head(made, run, examples)
+    solves_head = best.point.solves_head and made.share > 0
+    return _with_solved_head(made, run, examples) if solves_head else made
 
 
 def plan(rungs, examples, pairs):
@@ -128,7 +145,7 @@ def _trials_of(run, head, pairs, task):
 
 
 def _tried(rung, trials, task):
-    """A rung as one choice for each share of the way to its weights."""
+    """A rung as one choice for each point on the way to its weights."""
     subtask = task.begin(f"stage-{rung.number}", len(trials))
     results = []
     for i, trial in enumerate(trials):
@@ -136,22 +153,24 @@ def _tried(rung, trials, task):
         results.append(rung.run(trial.run, trial.head, trial.some, trial.judges, fold))
         fold.end(lambda run=trial.run, result=results[-1]: run.attributes(result))
     subtask.end()
+    heads = (False, True) if trials[0].head.head_C is not None else (False,)
+    points = [Point(*of) for of in itertools.product(SHARES, heads)]
     pairs = zip(trials, results, strict=True)
-    losses = np.concatenate([_losses_on_the_way(*pair) for pair in pairs], axis=1)
-    return [Choice(rung, results, *of) for of in zip(SHARES, losses, strict=True)]
+    losses = np.concatenate([_losses_at(points, *pair) for pair in pairs], axis=1)
+    return [Choice(rung, results, *of) for of in zip(points, losses, strict=True)]
 
 
-def _losses_on_the_way(trial, result):
-    """Losses of the images that judge, of shape (n_shares, n_judges)."""
+def _losses_at(points, trial, result):
+    """Losses of the images that judge, of shape (n_points, n_judges)."""
     run, judges, spec = trial.run, trial.judges, result.suffix
     if result.kept == trial.head.kept:  # rolled back, since its loss is not a number
-        return np.full((len(SHARES), len(judges)), np.nan)
-    losses = np.empty((len(SHARES), len(judges)))
+        return np.full((len(points), len(judges)), np.nan)
+    losses = np.empty((len(points), len(judges)))
     with borrowed(run.network, spec, run.target, run.settings.optimizer) as suffix:
         start = _start(suffix, trial)
-        for i, share in enumerate(SHARES):
-            weights = start.towards(result.weights, share)
-            if _is_solved(trial.head):
+        for i, point in enumerate(points):
+            weights = start.towards(result.weights, point.share)
+            if point.solves_head:
                 weights = solved_again(weights, trial.some, run, spec, suffix)
             suffix.set_weights(weights)
             losses[i], _ = run.measure(outputs_for(judges, run, spec, suffix), judges)
@@ -171,22 +190,16 @@ def _as_it_is(best, trial):
         return result
     run = trial.run
     with borrowed(run.network, result.suffix, run.target, run.settings.optimizer) as suffix:
-        weights = _start(suffix, trial).towards(result.weights, best.share)
-    return replace(result, weights=weights, share=best.share)
+        weights = _start(suffix, trial).towards(result.weights, best.point.share)
+    return replace(result, weights=weights, share=best.point.share)
 
 
 def _with_solved_head(result, run, examples):
-    """The result of a rung with its head solved again, if it was solved before."""
-    if result.share == 0 or not _is_solved(result):
-        return result
+    """The result of a rung with its head solved again."""
     spec = result.suffix
     with borrowed(run.network, spec, run.target, run.settings.optimizer) as suffix:
         weights = solved_again(result.weights, examples, run, spec, suffix)
     return replace(result, weights=weights)
-
-
-def _is_solved(result):
-    return result.head_C is not None
 
 
 def _epochs_of(choice):
