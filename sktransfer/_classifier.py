@@ -177,9 +177,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
         - ``"raise"``: one error names all of them.
         - ``"nan"``: one warning names them. `fit` leaves them out, with their labels and
-          weights; to find them, images that have no rows in the cache are decoded once more.
-          Their probabilities and logits are NaN. `predict` raises the error, since no label
-          stands for them.
+          weights, unless none is left. To find them, images that have no rows in the cache
+          are decoded once more. Their probabilities and logits are NaN. `predict` raises the
+          error, since no label stands for them.
 
     <n_jobs>
 
@@ -619,6 +619,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
             extractor.refuse_bad(images)
         else:
             extractor.find_bad(images)
+            if not len(images.good()):
+                images.raise_if_bad()
             images.warn_of_bad("They are left out.")
         return images
 

@@ -168,6 +168,12 @@ def test_what_people_need_may_be_said(folder, run_here, tmp_path):
         model = joblib.load(output)
         estimator = model[0] if command == "compare" or isinstance(model, Pipeline) else model
         assert (estimator.input_size, estimator.n_jobs) == ((16, 24), 2)
+        lost = run_here("predict", output, folder / "six", "nowhere.png", "--format", "csv")
+        assert lost.returncode == 1  # whatever on_error the model was saved with
+        assert "nowhere.png does not exist" in lost.stderr
+        assert "no image.png is not an image" in lost.stderr
+        assert len(lost.stdout.splitlines()) == 1 + 20
+        assert ",nan" not in lost.stdout
         if command == "compare":
             assert (estimator.layer, estimator.pooling) == ("block2_pool", "max")
             assert estimator.feature_shape_ == (32,)

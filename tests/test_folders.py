@@ -63,6 +63,9 @@ def test_parts_are_parts_and_agree_on_the_classes(tmp_path):
     assert relative(parts.val.filenames, tmp_path) == ["val/a/1.png", "val/c/1.png"]
     assert parts.val.target.tolist() == [0, 2]
     assert parts.train.target_names == parts.val.target_names == ["a", "b", "c"]
+    make(tmp_path, ["train/d/notes.txt"])
+    with pytest.warns(UserWarning, match=r"left out: \['d'\]"):
+        assert load_image_folder(tmp_path).val.target_names == ["a", "b", "c"]
 
 
 def test_classes_may_be_called_as_parts_are(tmp_path):
@@ -85,6 +88,8 @@ def test_what_has_no_images_is_said(tmp_path):
         load_image_folder(tmp_path / "cats")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_image_folder(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="is one text"):
+        load_image_folder(tmp_path, allowed_extensions=".png")
     with pytest.raises(NotADirectoryError):
         load_image_folder(tmp_path / "cats" / "1.png")
     assert np.array_equal(

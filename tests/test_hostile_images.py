@@ -180,6 +180,7 @@ GOOD = {
     "one pixel.png": (encoded(PIXELS[:1, :1]), PIXELS[:1, :1]),
     "many pixels.png": (encoded(np.tile(PIXELS, (4, 4, 1))), np.tile(PIXELS, (4, 4, 1))),
     **{f"sideways {i}.png": (sideways(i, PIXELS, "PNG"), PIXELS) for i in range(1, 9)},
+    **{f"sideways {i}.tif": (sideways(i, PIXELS, "TIFF"), PIXELS) for i in range(1, 9)},
     **{
         f"sideways {i}.jpg": (sideways(i, BLOCKS, "JPEG", quality=100), three(BLOCKS))
         for i in range(1, 9)
@@ -451,6 +452,8 @@ def test_bad_rows_are_left_out_of_a_fit_if_asked(tmp_path, cache_dir):
     with pytest.raises(InvalidImagesError, match="row 0: "):
         lenient.predict(X)
     assert lenient.predict(IMAGES).tolist() == strict.predict(IMAGES).tolist()
+    with pytest.raises(InvalidImagesError, match=f"{len(bad)} rows of X cannot"):
+        lenient.fit(bad, np.arange(len(bad)) % 2)  # none is left
     with (
         pytest.warns(InvalidImagesWarning),
         pytest.raises(ValueError, match=r"one class|1 class"),

@@ -1,9 +1,12 @@
 """`unfreeze="auto"`: held-out images decide how deep and how fast to fine-tune."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 from classifiers import classifier, five_to_nine, pixels_of
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
@@ -107,6 +110,17 @@ def test_what_makes_it_worse_is_not_kept_and_nothing_bolder_is_tried(split):
     head = ladder(unfreeze=0, pooling="avg").fit(X, y)
     outputs = [fitted.decision_function(X_val) for fitted in (spoiled, head)]
     np.testing.assert_array_equal(*outputs)
+
+
+def test_training_that_diverges_is_rolled_back(split):
+    X, y, X_val, y_val = split
+    for rate in (1e9, 1e12):
+        wild = ladder(**{**FAST, "fine_tune_learning_rate": rate, "fine_tune_epochs": 1})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # at some rates
+            wild.fit(X, y, X_val=X_val, y_val=y_val)
+        assert kept_stages(wild) == {0}
+        assert np.isfinite(wild.decision_function(X_val)).all()
 
 
 def test_its_tasks_are_the_stages_of_each_fold_and_the_last_fit(split):

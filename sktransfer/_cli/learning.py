@@ -32,6 +32,7 @@ from sktransfer._cli.models import save
 DIGITS = {"backbone": "tiny", "image_shape": (8, 8), "input_range": (0, 16)}
 HELD_OUT = 0.25  # of a folder's images, to compare on …
 TRAINED_ON = 100  # … and so many of the digits to train on
+FEWEST_TO_HOLD_OUT, FEWEST_FOR_FOLDS = 4, 2  # images of a class
 
 
 def compare(options):
@@ -48,7 +49,7 @@ def fine_tune(options):
     """Compare a fine-tuned network with frozen features, and save the better one."""
     started = _begin(options)
     if options.folder:
-        X, y = _images(options.folder, fewest=4)
+        X, y = _images(options.folder, FEWEST_TO_HOLD_OUT)
         network, pipeline = _network(options), _pipeline(options, pooling="avg")
         size = {"test_size": HELD_OUT}
     else:
@@ -57,6 +58,7 @@ def fine_tune(options):
         size = {"train_size": TRAINED_ON}
     _print_counts(y)
     X, y, rows = _with_features(pipeline[0], X, y)  # bad images show before any training
+    _check_counts(y, FEWEST_TO_HOLD_OUT)
     some = train_test_split(X, rows, y, stratify=y, random_state=options.seed, **size)
     X_train, X_test, rows_train, rows_test, y_train, y_test = some
     classifier = FineTunedConvNetClassifier(
@@ -152,12 +154,17 @@ def _images(folder, fewest):
     if "filenames" not in files:
         raise ValueError(f"{folder} has the parts {list(files)}: name one of them")
     X, y = files.filenames, np.array(files.target_names)[files.target]
-    if len(set(y)) < 2 or min(Counter(y).values()) < fewest:
-        raise ValueError(
-            f"{folder} needs two or more sub-folders, one for each class, of {fewest} or more "
-            f"images each; it has {dict(Counter(y.tolist()))}"
-        )
+    _check_counts(y, fewest)
     return X, y
+
+
+def _check_counts(y, fewest):
+    counts = Counter(y.tolist())
+    if len(counts) < 2 or min(counts.values()) < fewest:
+        raise ValueError(
+            f"two or more sub-folders are needed, one for each class, of {fewest} or more "
+            f"images each that can be read; there are {dict(counts)}"
+        )
 
 
 def _network(options):
@@ -189,10 +196,11 @@ def _pipeline(options, pooling, layer=None):
 
 def _cross_validated(options):
     """Cross-validate a classifier of the images in FOLDER/class/image."""
-    X, y = _images(options.folder, fewest=2)
+    X, y = _images(options.folder, FEWEST_FOR_FOLDS)
     pipeline = _pipeline(options, _word(options.pooling), options.layer)
     _print_counts(y)
     X, y, features = _with_features(pipeline[0], X, y)  # one bar, and then never again
+    _check_counts(y, FEWEST_FOR_FOLDS)
     n_folds = min(5, min(Counter(y).values()))
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=options.seed)
     predicted = cross_val_predict(pipeline[1:], features, y, cv=folds)

@@ -35,12 +35,13 @@ def load(path):
     except Exception as error:  # a file can hold anything
         reason = str(error) or type(error).__name__  # an empty file's has no text
         raise ValueError(f"{path!r} is not a saved model: {reason}") from error
-    if not hasattr(model, "predict_proba"):
+    if not (hasattr(model, "predict_proba") and hasattr(model, "set_params")):
         raise ValueError(
             f"{path!r} is not a saved model: it holds a {type(model).__name__}, which has no "
             "predict_proba"
         )
-    return model
+    lenient = [name for name in model.get_params() if name.split("__")[-1] == "on_error"]
+    return model.set_params(**dict.fromkeys(lenient, "raise"))  # files are named one by one
 
 
 def _skops():

@@ -67,7 +67,8 @@ def _decode_file(content, size, max_pixels):
         raise UnreadableImageError(f"{problem} ({said(error)})") from None
     if box is not None:
         return _as_array(turned(_resized(pixels, stored_size, box), way))
-    pixels = turned(pixels, way)
+    # Once more: where Pillow turns an image itself, as it is loaded, nothing is left to do.
+    pixels = turned(pixels, way_upright(image))
     if pixels.mode == "RGB":
         return _as_array(_resized(pixels, size))
     grey = np.asarray(pixels)

@@ -54,7 +54,7 @@ def load_image_folder(path, *, allowed_extensions=EXTENSIONS, recursive=True):
     FileNotFoundError, NotADirectoryError
         There is no such folder.
     ValueError
-        No sub-folder has an image.
+        No sub-folder has an image, or `allowed_extensions` is one text.
 
     Warns
     -----
@@ -85,12 +85,17 @@ def load_image_folder(path, *, allowed_extensions=EXTENSIONS, recursive=True):
     >>> pets.target, pets.target_names
     (array([0, 0, 1]), ['cats', 'dogs'])
     """
+    if isinstance(allowed_extensions, str):
+        raise ValueError(
+            f"allowed_extensions={allowed_extensions!r} is one text: pass a list of them"
+        )
+    path = os.fsdecode(path)
     names = _sub_folders(path)
     endings = tuple(extension.lower() for extension in allowed_extensions)
     parts = [_images_of(os.path.join(path, name), endings, recursive) for name in names]
     if not (names and PARTS.issuperset(map(str.lower, names)) and all(parts)):
         return _labelled(_images_of(path, endings, recursive), path)
-    classes = sorted(set().union(*parts))
+    classes = sorted({name for part in parts for name in part if part[name]})
     return Bunch(
         **{
             name: _labelled(part, os.path.join(path, name), classes)
@@ -137,12 +142,13 @@ def _labelled(images, path, classes=None):
     empty = [name for name, paths in images.items() if not paths]
     if len(empty) == len(images):
         raise ValueError(
-            f"no images in {os.fspath(path)!r}: a sub-folder for each class is expected, with "
+            f"no images in {path!r}: a sub-folder for each class is expected, with "
             "files whose names end as allowed_extensions says"
         )
-    if empty:
-        warn(f"sub-folders of {os.fspath(path)!r} without an image are left out: {empty}")
     classes = classes or sorted(set(images).difference(empty))
+    left_out = sorted(set(empty).difference(classes))
+    if left_out:
+        warn(f"sub-folders of {path!r} without an image are left out: {left_out}")
     counts = [len(images.get(name, ())) for name in classes]
     return Bunch(
         filenames=np.array([path for name in classes for path in images.get(name, ())]),

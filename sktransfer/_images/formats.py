@@ -231,7 +231,7 @@ def _why_not_an_image(content):
         return "is an HTML page, not an image"
     known = f"an image in one of the formats {', '.join(FORMATS)}"
     format_ = _format_by_first_bytes(content)
-    if format_ in FORMATS:
+    if format_ in (*FORMATS, "HEIF"):
         return f"looks like {format_}, but is damaged or of a kind that Pillow cannot read"
     return f"looks like {format_}, not {known}" if format_ else f"is not {known}"
 

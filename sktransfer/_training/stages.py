@@ -292,6 +292,8 @@ def solved_again(weights, examples, run, spec, suffix):
     """Weights of a compiled suffix with its linear head solved on its unaltered images."""
     suffix.set_weights(weights)
     features = _made_of(examples, run, spec, suffix.features)
+    if not np.isfinite(features).all():  # training diverged, and its losses will tell
+        return weights
     n_channels = run.network.info.row_shape(Cut(run.network.info.output))[-1]
     head = LinearHead(features[None], n_channels, examples.y, examples.weights, run.target)
     strength = run.settings.head_C or head.choose_strength(run.settings.seed)
