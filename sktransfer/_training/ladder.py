@@ -18,7 +18,7 @@ import numpy as np
 
 from sktransfer._training.epochs import Examples
 from sktransfer._training.folds import trained_again
-from sktransfer._training.result import Result, are_clearly_less, merged
+from sktransfer._training.result import Result, certain_gain, merged
 from sktransfer._training.run import Run
 from sktransfer._training.stages import outputs_for, solved_again
 from sktransfer._training.suffix import borrowed
@@ -106,10 +106,11 @@ def climb(run, stages, examples, pairs, task):
     for rung in rungs:
         choices = _tried(rung, trials, task)
         found = replace(found, epochs=found.epochs + _epochs_of(choices[0]))
-        better = [one for one in choices if are_clearly_less(one.losses, best.losses)]
-        if not better:
+        gains = np.array([certain_gain(one.losses, best.losses) for one in choices])
+        gains[np.isnan(gains)] = -np.inf  # where training diverged
+        if gains.max() <= 0:
             break
-        best = min(better, key=lambda one: one.losses.mean())
+        best = choices[np.argmax(gains)]
     last = max(i for i, epoch in enumerate(found.epochs) if epoch.stage == best.stage.number)
     found = replace(found, best_epoch=last)
     if trials[0].some is examples:  # others judged

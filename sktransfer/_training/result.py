@@ -70,7 +70,7 @@ class Result:
         """Whether an epoch's losses are clearly less than those of the best one so far."""
         if self.best_epoch is None:
             return True
-        return are_clearly_less(epoch.losses, self.epochs[self.best_epoch].losses)
+        return certain_gain(epoch.losses, self.epochs[self.best_epoch].losses) > 0
 
     def going_on_from(self, best_epoch, weights, stage):
         """The same with better weights, made by a stage."""
@@ -84,10 +84,10 @@ class Result:
         )
 
 
-def are_clearly_less(losses, others):
-    """Whether they are less by more than one standard error of the mean difference."""
+def certain_gain(losses, others):
+    """How much less they are in the mean than others, less one standard error of that."""
     gains = others - losses
-    return gains.mean() > gains.std() / math.sqrt(len(gains))
+    return gains.mean() - gains.std() / math.sqrt(len(gains))
 
 
 def merged(results):
