@@ -13,6 +13,7 @@ from agreement import assert_same_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import extractor
+from PIL import Image
 from safetensors.numpy import load_file
 
 from sktransfer import (
@@ -346,6 +347,36 @@ def test_a_file_that_changes_after_it_was_read_is_as_it_was_or_named(
         return
     assert all(np.isnan(part).all() for part in rows)
     assert "changed while" in images.bad[0]
+
+
+COUNT_READINGS = """
+import os, sys
+import numpy as np
+from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
+paths, cache = sys.argv[2:], sys.argv[1]
+readings = []
+
+def note(event, arguments):
+    if event == "open" and str(arguments[0]) in paths:
+        readings.append(arguments[0])
+
+sys.addaudithook(note)
+classifier = FineTunedConvNetClassifier("tiny", unfreeze=0, head_C=1.0, cache_dir=cache)
+classifier.fit(paths, np.arange(len(paths)) % 2)
+print(len(readings))
+PretrainedFeatureTransformer("tiny", cache_dir=None).fit_transform(paths)
+print(len(readings))
+"""
+
+
+def test_a_file_is_read_once_in_a_cold_run(tmp_path):
+    paths = []
+    for i in range(6):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(paths[-1])
+    command = [sys.executable, "-c", COUNT_READINGS, str(tmp_path / "cache"), *paths]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert printed.split() == ["6", "12"]
 
 
 def test_threads_share_a_cache():

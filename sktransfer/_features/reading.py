@@ -69,6 +69,8 @@ class Images:
 
     def without_bad(self):
         """The others, which are called by the same rows."""
+        if not self.bad:
+            return self  # with what is held of their files
         good = self.good()
         others = Images([self.sources[i] for i in good], self.name)
         others.digests = [self.digests[i] for i in good]
