@@ -10,7 +10,7 @@
 
     UserWarning
     ├── CacheWarning                             features are right, but not kept
-    ├── InvalidImagesWarning                     rows of NaN under on_error="nan"
+    ├── InvalidImagesWarning                     such rows under on_error="nan"
     └── VersionWarning                           a model stored by other libraries
 """
 
@@ -97,7 +97,7 @@ class CacheWarning(UserWarning):
 
 
 class InvalidImagesWarning(UserWarning):
-    """Some rows of X are no readable images and became rows of NaN."""
+    """Some rows of X are no readable images: they have NaN, or are left out of a fit."""
 
 
 class VersionWarning(UserWarning):
