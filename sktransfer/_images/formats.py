@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import warnings
-from importlib.metadata import PackageNotFoundError
 
 from sktransfer._runtime.backend import installed_version
 
@@ -63,10 +62,8 @@ def decoder():
     settings = sys.modules.get("PIL.ImageFile")  # where it is not, nobody has set anything
     lenient = settings is not None and settings.LOAD_TRUNCATED_IMAGES
     suffix = ", truncated files too" if lenient else ""
-    heif = None
-    with contextlib.suppress(PackageNotFoundError):
-        heif = installed_version("pillow-heif")
-    return f"Pillow {installed_version('pillow')}, pillow-heif {heif}{suffix}"
+    pillow, heif = map(installed_version, ("pillow", "pillow-heif"))
+    return f"Pillow {pillow}, pillow-heif {heif}{suffix}"
 
 
 def open_file(content, max_pixels):

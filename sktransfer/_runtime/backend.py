@@ -43,4 +43,10 @@ def keras_backend():
         return "tensorflow"
 
 
-installed_version = functools.cache(importlib.metadata.version)
+@functools.cache  # also that there is none, which takes a search of all folders
+def installed_version(distribution):
+    """The version of an installed distribution, or None."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,7 +1,6 @@
 """OpenVINO, on some processors faster than Keras' backends."""
 
 import functools
-import importlib.metadata
 import os
 import tempfile
 
@@ -28,13 +27,13 @@ class OpenVINOEngine:
         ImportError
             OpenVINO is not installed.
         """
-        try:
-            return f"openvino {installed_version('openvino')}"
-        except importlib.metadata.PackageNotFoundError as error:
+        version = installed_version("openvino")
+        if version is None:
             raise ImportError(
                 "engine='openvino' needs OpenVINO: pip install 'sktransfer[openvino]'; "
                 "engine='keras' needs nothing more"
-            ) from error
+            )
+        return f"openvino {version}"
 
     def compile(self, prefix, precision):
         model = prefix.folded("float32")  # OpenVINO casts to its precision itself
