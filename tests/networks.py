@@ -42,6 +42,14 @@ def extractor(layers, backbone="tiny", *, cache_dir="default", augmentation="def
     return made, cuts
 
 
+def prepared(how, images):
+    """Images as a network takes them."""
+    batch = np.empty(images.shape, np.float32)
+    for image, place in zip(images, batch, strict=True):
+        Preprocessing(how)(image, place)
+    return batch
+
+
 def relative_error(got, expected):
     """The L2 norm of the difference, against that of what is expected."""
     return np.linalg.norm(np.asarray(got) - expected) / np.linalg.norm(expected)

@@ -5,10 +5,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+from networks import prepared
 
 from sktransfer import BackboneError, PretrainedFeatureTransformer
 from sktransfer._networks.catalogue import FAMILIES
-from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._networks.source import source_of
 from sktransfer._networks.tiny import WEIGHTS as TINY_WEIGHTS
 from sktransfer._runtime.backend import keras_backend
@@ -35,15 +35,15 @@ def test_the_table_holds_every_network_that_keras_exports():
 def test_preprocessing_is_that_of_the_module_in_keras(name):
     module = sys.modules[constructor(name).__module__]
     expected = module.preprocess_input(PIXELS.copy())
-    preprocessing = Preprocessing(source_of(name).own_preprocessing())
-    np.testing.assert_array_equal(preprocessing(PIXELS.copy()), expected)
+    np.testing.assert_array_equal(
+        prepared(source_of(name).own_preprocessing(), PIXELS), expected
+    )
 
 
 def test_other_preprocessings():
-    np.testing.assert_allclose(Preprocessing("rescale")(PIXELS.copy()), PIXELS / 255)
-    np.testing.assert_array_equal(Preprocessing(None)(PIXELS), PIXELS)
-    halved = Preprocessing(lambda pixels: pixels / 2)(PIXELS)
-    np.testing.assert_array_equal(halved, PIXELS / 2)
+    np.testing.assert_allclose(prepared("rescale", PIXELS), PIXELS / 255)
+    np.testing.assert_array_equal(prepared(None, PIXELS), PIXELS)
+    np.testing.assert_array_equal(prepared(lambda pixels: pixels / 2, PIXELS), PIXELS / 2)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from architectures import ARCHITECTURES, smallest_size
 from memory import forget_networks
-from networks import network, relative_error
+from networks import network, prepared, relative_error
 
 from sktransfer import FineTunedConvNetClassifier
 from sktransfer._networks import tiny
@@ -18,7 +18,6 @@ from sktransfer._networks.build import unpack
 from sktransfer._networks.catalogue import FAMILIES
 from sktransfer._networks.folding import foldable_norms
 from sktransfer._networks.info import Cut
-from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._networks.source import source_of
 from sktransfer._training.unfreezing import depths_of
 
@@ -72,7 +71,7 @@ def plain_keras(name, size):
 
 
 def preprocessed(name, pixels):
-    return Preprocessing(source_of(name).own_preprocessing())(pixels)
+    return prepared(source_of(name).own_preprocessing(), pixels)
 
 
 def randomize(model):

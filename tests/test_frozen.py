@@ -459,9 +459,10 @@ AT_ONCE = {"mobilenet_v3_small": "weights_mobilenet_v3_small_224_1.0_float_no_to
     ],
 )
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined:UserWarning")
-def test_what_cannot_be_downloaded_is_named_and_where_to_put_it(name, no_network):
+def test_what_cannot_be_downloaded_is_named_and_where_to_put_it(name, no_network, capsys):
     with pytest.raises(BackboneError, match="could not be downloaded") as caught:
         network(name, size=smallest_size(name))
+    assert capsys.readouterr().out == ""  # which is for results
     message = str(caught.value)
     file = re.search(r"needs the file (\S+)", message)[1]
     assert file == AT_ONCE.get(name, file)

@@ -1,5 +1,6 @@
 """How missing rows are computed: images decoded ahead, drawn, and run by batches."""
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,11 +8,15 @@ from functools import lru_cache
 import numpy as np
 from joblib import effective_n_jobs
 
+from sktransfer._features.agenda import Batch
 from sktransfer._features.reading import ImageReader
 from sktransfer._images.formats import UnreadableImageError, quiet_pillow
+from sktransfer._networks.engines import ENGINES
 from sktransfer._runtime.threads import Workers
 
-LOOK_AHEAD = 4  # batches that are being decoded while one is computed
+LOOK_AHEAD = 16  # images that are at least being decoded while others are computed
+LOOK_AHEAD_OF_THREAD = 4
+IN_FLIGHT = 1  # batches that wait on the device, behind the one that is computed
 DECODED_IMAGES = 32  # held for their further views
 
 
@@ -64,11 +69,12 @@ class Computer:
             ViewKey → its rows, one for each cut, or None for what cannot be decoded.
         """
         network = load_network(self.source)
-        size = network.info.input_size
-        pixels = lru_cache(DECODED_IMAGES)(lambda i: self.reader.pixels(images, i, size))
         with quiet_pillow, self._decoders() as decoders:
-            for batch, jobs in self._draw_ahead(decoders, pixels, positions, agenda):
-                yield batch, self._run(network, cuts, images, batch, jobs)
+            drawings = self._drawings(network, decoders, images, positions, agenda)
+            drawn_ahead = _behind(drawings, self._n_ahead(network.info))
+            begun = (self._begun(network, cuts, images, drawing) for drawing in drawn_ahead)
+            for computation in _behind(begun, IN_FLIGHT):
+                yield computation.batch, computation.rows_of()
 
     def check_pixels(self, images, positions, size):
         """Decode images only to note which of them cannot be."""
@@ -85,39 +91,78 @@ class Computer:
             images.bad.update((i, found) for i, found in problems if found)
 
     def _decoders(self):
-        return Workers(effective_n_jobs(self.n_jobs), "sktransfer-decode")
+        return Workers(self._n_threads(), "sktransfer-decode")
 
-    def _draw_ahead(self, decoders, pixels, positions, agenda):
-        """Each batch with the jobs that draw its views, begun some batches before."""
-        begun = deque()
+    def _n_threads(self):
+        return effective_n_jobs(self.n_jobs)
+
+    def _n_ahead(self, info):
+        """How many batches are being drawn while one is computed."""
+        n_images = max(LOOK_AHEAD, LOOK_AHEAD_OF_THREAD * self._n_threads())
+        return math.ceil(n_images / ENGINES[self.engine].batch_sizes(info)[-1])
+
+    def _drawings(self, network, decoders, images, positions, agenda):
+        """Each batch, whose views threads begin to draw."""
+        size = network.info.input_size
+        pixels = lru_cache(DECODED_IMAGES)(lambda i: self.reader.pixels(images, i, size))
         for batch in agenda:
-            jobs = [
-                decoders.submit(self._draw, pixels, positions[view], view)
-                for view in batch.views
+            n_places = network.batch_size(len(batch.views), self.engine)
+            prepared = np.zeros((n_places, *size, 3), dtype=np.float32)
+            tasks = [
+                decoders.submit(self._draw, pixels, positions[view], view, prepared[place])
+                for place, view in enumerate(batch.views)
             ]
-            begun.append((batch, jobs))
-            if len(begun) > LOOK_AHEAD:
-                yield begun.popleft()
-        yield from begun
+            yield _Drawing(batch, prepared, tasks)
 
-    def _draw(self, pixels, i, view):
-        """The pixels of a view of an image."""
-        unaltered = pixels(i)
-        if view.number == 0:
-            return unaltered
-        return self.augmentation.view(unaltered, view.digest, view.number)
+    def _draw(self, pixels, i, view, out):
+        """Draw a view of an image, and prepare it for the network."""
+        drawn = pixels(i)
+        if view.number:
+            drawn = self.augmentation.view(drawn, view.digest, view.number)
+        self.reader.preprocessing(drawn, out)
 
-    def _run(self, network, cuts, images, batch, jobs):
-        rows_of, drawn, pixels = {}, [], []
-        for view, job in zip(batch.views, jobs, strict=True):
+    def _begun(self, network, cuts, images, drawing):
+        """A batch that the network begins to compute, once it is drawn."""
+        bad = []
+        for view, task in zip(drawing.batch.views, drawing.tasks, strict=True):
             try:
-                pixels.append(job.result())
-                drawn.append(view)
+                task.result()
             except UnreadableImageError as error:
                 images.note_bad(view.digest, str(error))
-                rows_of[view] = None
-        if drawn:
-            prepared = self.reader.preprocessing(np.stack(pixels))
-            rows = network.rows(prepared, cuts, self.precision, self.engine)
-            rows_of |= zip(drawn, zip(*rows, strict=True), strict=True)
-        return rows_of
+                bad.append(view)
+        rows = network.begin(drawing.prepared, cuts, self.precision, self.engine)
+        return _Computation(drawing.batch, bad, rows)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A batch whose views are being drawn into one array."""
+
+    batch: Batch
+    prepared: np.ndarray
+    tasks: list
+
+
+@dataclass(frozen=True)
+class _Computation:
+    """A batch that is being computed, and those of its views that cannot be drawn."""
+
+    batch: Batch
+    bad: list
+    rows: object
+
+    def rows_of(self):
+        by_view = zip(*self.rows.fetch(), strict=True)
+        # The batch may have more places than views.
+        computed = dict(zip(self.batch.views, by_view, strict=False))
+        return computed | dict.fromkeys(self.bad)
+
+
+def _behind(items, n):
+    """The items of a generator, each when n more have been made."""
+    made = deque()
+    for item in items:
+        made.append(item)
+        if len(made) > n:
+            yield made.popleft()
+    yield from made

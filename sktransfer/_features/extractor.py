@@ -246,7 +246,7 @@ class Extractor:
         write in the meantime is left out.
         """
         computed_cuts = [self._cuts[cut] for cut in cuts]
-        size = ENGINES[self._computer.engine].batch_sizes[-1]
+        size = ENGINES[self._computer.engine].batch_sizes(self.info)[-1]
         with Writers(self._shelves, cuts, keep) as writers:
             agenda = batches_of(missing, self._shelves, cuts, writers, size)
             computed = self._computer.compute(images, missing, computed_cuts, agenda)

@@ -119,7 +119,7 @@ class ImageReader:
 
         Returns
         -------
-        pixels : float32 ndarray of shape (height, width, 3), from 0 to 255
+        pixels : uint8 or float32 ndarray of shape (height, width, 3), from 0 to 255
         """
         content = images.taken(position)
         if content is None:

@@ -5,13 +5,14 @@ import json
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import ndimage
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
+
+BEYOND = {"nearest": "edge", "reflect": "symmetric", "wrap": "wrap", "constant": "constant"}
 
 
 class ImageAugmentation(BaseEstimator):
@@ -49,7 +50,8 @@ class ImageAugmentation(BaseEstimator):
         Multiply all pixels by a factor between 1 minus and 1 plus this, then clip.
 
     fill_mode : {"nearest", "reflect", "wrap", "constant"}, default="nearest"
-        What lies beyond the edges, as in `scipy.ndimage`; "constant" is black.
+        What lies beyond the edges: the last pixel, the image mirrored, the image again, or
+        black.
 
     seed : int, default=0
         Another seed, other views. It is not the estimator's `random_state`, so that repeating
@@ -58,7 +60,7 @@ class ImageAugmentation(BaseEstimator):
     Notes
     -----
     Rotation, shear, zoom, shifts and flips are one affine map about the image's centre, and
-    the image is resampled once, bilinearly. The ranges are those of Keras' former
+    Pillow resamples the image once, bilinearly. The ranges are those of Keras' former
     `ImageDataGenerator`.
 
     Examples
@@ -120,7 +122,7 @@ class ImageAugmentation(BaseEstimator):
 
         Parameters
         ----------
-        pixels : float32 ndarray of shape (height, width, channels), from 0 to 255
+        pixels : uint8 or float32 ndarray of shape (height, width, channels), from 0 to 255
         digest : bytes
             Stands for the image: the same digest, the same alteration.
         index : int
@@ -129,20 +131,13 @@ class ImageAugmentation(BaseEstimator):
         Returns
         -------
         view : float32 ndarray of the same shape
+            Of uint8 pixels, exact to half a level.
         """
         source = hashlib.sha256(digest + self.token(index))
         rng = np.random.default_rng(int.from_bytes(source.digest(), "little"))
         matrix = self._draw_matrix(rng, *pixels.shape[:2])
         factor = 1 + rng.uniform(-self.brightness_range, self.brightness_range)
-        centre = (np.array(pixels.shape[:2]) - 1) / 2
-        offset = centre + matrix[:2, 2] - matrix[:2, :2] @ centre
-        channels = [
-            ndimage.affine_transform(
-                pixels[:, :, c], matrix[:2, :2], offset, order=1, mode=self.fill_mode
-            )
-            for c in range(pixels.shape[2])
-        ]
-        view = np.stack(channels, axis=-1)
+        view = _resampled(pixels, matrix, BEYOND[self.fill_mode])
         return view if factor == 1 else np.clip(view * np.float32(factor), 0, 255)
 
     def token(self, index):
@@ -172,3 +167,57 @@ class ImageAugmentation(BaseEstimator):
         shift = np.array([[1, 0, down], [0, 1, right], [0, 0, 1]])
         scaling = np.diag([*(np.where(wanted, mirror, 1.0) / zoom), 1])
         return rotation @ shearing @ shift @ scaling
+
+
+def _resampled(pixels, matrix, beyond):
+    """An image under an affine map about its centre.
+
+    Parameters
+    ----------
+    pixels : uint8 or float32 ndarray of shape (height, width, channels)
+    matrix : ndarray of shape (3, 3)
+        From (row, column) in the result to those in the image.
+    beyond : str
+        What lies beyond the edges, as `numpy.pad` calls it.
+
+    Returns
+    -------
+    resampled : float32 ndarray of the same shape
+    """
+    linear, shift = matrix[:2, :2], matrix[:2, 2]
+    if np.array_equal(np.abs(linear), np.eye(2)) and not shift.any():
+        flips = np.diag(linear).astype(int)
+        return pixels[:: flips[0], :: flips[1]].astype(np.float32)
+    centre = (np.array(pixels.shape[:2]) - 1) / 2
+    offset = centre + shift - linear @ centre
+    padded, before = _padded(pixels, linear, offset, beyond)
+    offset += before
+    offset += 0.5 - linear.sum(axis=1) / 2  # Pillow has the centres of pixels at halves,
+    (yy, yx), (xy, xx) = linear
+    coefficients = xx, xy, offset[1], yx, yy, offset[0]  # and x before y
+    if padded.dtype == np.uint8 and padded.shape[2] == 3:
+        # Half a level, as Pillow rounds down.
+        return _transformed(padded, pixels.shape, coefficients) + np.float32(0.5)
+    channels = np.moveaxis(padded, 2, 0).astype(np.float32)
+    return np.stack([_transformed(c, pixels.shape, coefficients) for c in channels], axis=-1)
+
+
+def _padded(pixels, linear, offset, beyond):
+    """An image enlarged to all that a map reaches, and by how much before its first pixel."""
+    height, width = pixels.shape[:2]
+    corners = np.array([(0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1)])
+    reached = corners @ linear.T + offset
+    before = np.ceil(np.maximum(-reached.min(axis=0), 0)).astype(int) + 1
+    past = reached.max(axis=0) - (height - 1, width - 1)
+    after = np.ceil(np.maximum(past, 0)).astype(int) + 1
+    return np.pad(pixels, (*zip(before, after, strict=True), (0, 0)), mode=beyond), before
+
+
+def _transformed(array, shape, coefficients):
+    from PIL import Image
+
+    height, width = shape[:2]
+    image = Image.fromarray(array).transform(
+        (width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    )
+    return np.asarray(image, dtype=np.float32)

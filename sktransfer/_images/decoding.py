@@ -41,7 +41,8 @@ def decode(content, size, input_range, max_pixels=None):
 
     Returns
     -------
-    pixels : float32 ndarray of shape (height, width, 3), from 0 to 255
+    pixels : ndarray of shape (height, width, 3), from 0 to 255
+        uint8 for what has 8 bits a channel, else float32.
     """
     if isinstance(content, bytes):
         return _decode_file(content, size, max_pixels)
@@ -50,6 +51,8 @@ def decode(content, size, input_range, max_pixels=None):
     if (low, high) != (0, 255):  # else 8-bit arrays are resized as files are
         content = content.astype(np.float32)
     pixels = _resize(_three_channels(content), size)
+    if pixels.dtype == np.uint8:
+        return pixels
     return (pixels - np.float32(low)) * np.float32(255 / (high - low))
 
 
@@ -66,11 +69,11 @@ def _decode_file(content, size, max_pixels):
         problem = "is truncated" if "truncated" in str(error) else "cannot be decoded"
         raise UnreadableImageError(f"{problem} ({said(error)})") from None
     if box is not None:
-        return _as_array(turned(_resized(pixels, stored_size, box), way))
+        return np.asarray(turned(_resized(pixels, stored_size, box), way))
     # Once more: where Pillow turns an image itself, as it is loaded, nothing is left to do.
     pixels = turned(pixels, way_upright(image))
     if pixels.mode == "RGB":
-        return _as_array(_resized(pixels, size))
+        return np.asarray(_resized(pixels, size))
     grey = np.asarray(pixels)
     if "transparency" in image.info:  # the one value that is transparent
         grey = np.where(grey == image.info["transparency"], 65535, grey)
@@ -118,9 +121,9 @@ def _resize(array, size):
     from PIL import Image
 
     if array.dtype == np.uint8:
-        return _as_array(_resized(Image.fromarray(np.ascontiguousarray(array)), size))
+        return np.asarray(_resized(Image.fromarray(np.ascontiguousarray(array)), size))
     channels = (np.ascontiguousarray(array[:, :, c], dtype=np.float32) for c in range(3))
-    resized = [_as_array(_resized(Image.fromarray(channel), size)) for channel in channels]
+    resized = [_resized(Image.fromarray(channel), size) for channel in channels]
     return np.stack(resized, axis=-1)
 
 
@@ -130,7 +133,3 @@ def _resized(image, size, box=None):
     height, width = size
     resample = Image.Resampling[FILTER.upper()]
     return image.resize((width, height), resample, box, reducing_gap=REDUCING_GAP)
-
-
-def _as_array(image):
-    return np.asarray(image, dtype=np.float32)

@@ -5,6 +5,7 @@ import fnmatch
 import os
 import random
 import re
+import sys
 import threading
 from typing import NamedTuple
 
@@ -78,12 +79,13 @@ def application(source):
     family = source.family
     constructor = getattr(keras.applications, family.constructor)
     try:
-        return constructor(
-            include_top=False,
-            weights="imagenet" if source.is_published else None,
-            input_shape=(*source.size, 3),
-            **source.params,
-        )
+        with contextlib.redirect_stdout(sys.stderr):  # what Keras says of a download
+            return constructor(
+                include_top=False,
+                weights="imagenet" if source.is_published else None,
+                input_shape=(*source.size, 3),
+                **source.params,
+            )
     except (TypeError, ValueError) as error:
         raise BackboneError(f"{family.constructor} refuses this: {error}") from error
     except Exception as error:  # keras.utils.get_file raises a bare Exception

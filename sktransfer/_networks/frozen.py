@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -71,6 +72,38 @@ def _remember(key, network):
         _networks.popitem(last=False)
 
 
+@dataclass(frozen=True)
+class BegunRows:
+    """Rows that are being computed.
+
+    Attributes
+    ----------
+    cuts : list of Cut
+    passes : list of BegunPass
+        Which together compute all of them.
+    """
+
+    cuts: list
+    passes: list
+
+    def fetch(self):
+        """Wait for the rows, as `FrozenNetwork.rows` returns them."""
+        computed = {}
+        with held_back():
+            for begun in self.passes:
+                computed |= zip(begun.cuts, begun.compiled.fetch(begun.outputs), strict=True)
+        return [computed[cut].astype(np.float32, copy=False) for cut in self.cuts]
+
+
+@dataclass(frozen=True)
+class BegunPass:
+    """A pass of a batch through a compiled network."""
+
+    cuts: tuple
+    compiled: object
+    outputs: object
+
+
 class FrozenNetwork:
     """A network in inference mode, cut wherever it is asked.
 
@@ -88,10 +121,15 @@ class FrozenNetwork:
 
     def __init__(self, model, has_automatic_names):
         self._model = model
-        self._functions = OrderedDict()  # (cuts, precision, engine) → function of a batch
+        self._compiled = OrderedDict()  # by cuts, precision and engine
         self._foldable = frozenset(foldable_norms(model))
         self._tensors = tensors_of(model)
         self.info = describe(model, self._tensors, has_automatic_names)
+
+    def batch_size(self, n, engine):
+        """How many images the smallest batch of an engine has that takes n; or the largest."""
+        sizes = ENGINES[engine].batch_sizes(self.info)
+        return next((size for size in sizes if size >= n), sizes[-1])
 
     def rows(self, batch, cuts, precision="float32", engine="keras"):
         """What the network makes of a batch of images, at some cuts.
@@ -110,19 +148,28 @@ class FrozenNetwork:
         -------
         rows : list of float32 ndarray of shape (n, ...), one for each cut
         """
-        size = next(size for size in ENGINES[engine].batch_sizes if size >= len(batch))
-        padded = np.zeros((size, *batch.shape[1:]), dtype=np.float32)
+        padded = np.zeros((self.batch_size(len(batch), engine), *batch.shape[1:]), np.float32)
         padded[: len(batch)] = batch
-        computed = {}
+        begun = self.begin(padded, cuts, precision, engine)
+        return [rows[: len(batch)] for rows in begun.fetch()]
+
+    def begin(self, batch, cuts, precision="float32", engine="keras"):
+        """Begin what `rows` does, for a batch of a size that the engine has.
+
+        Returns
+        -------
+        begun : BegunRows
+        """
+        begun = []
         _refuse_after_fork()
         with _lock, held_back():
             groups = self._passes(cuts)
             for group in groups:
-                run = self._function(group, precision, engine)
-                computed |= zip(group, run(padded), strict=True)
-            while len(self._functions) > max(MAX_FUNCTIONS, len(groups)):
-                self._functions.popitem(last=False)
-        return [computed[cut][: len(batch)].astype(np.float32, copy=False) for cut in cuts]
+                compiled = self._compiled_for(group, precision, engine)
+                begun.append(BegunPass(group, compiled, compiled.submit(batch)))
+            while len(self._compiled) > max(MAX_FUNCTIONS, len(groups)):
+                self._compiled.popitem(last=False)
+        return BegunRows(cuts, begun)
 
     def _passes(self, cuts):
         """The cuts, in groups that one pass computes.
@@ -135,18 +182,18 @@ class FrozenNetwork:
         others = tuple(cut for cut in cuts if cut not in within)
         return [(cut,) for cut in within] + ([others] if others else [])
 
-    def _function(self, cuts, precision, engine):
-        """The network up to some cuts as a function of a batch."""
+    def _compiled_for(self, cuts, precision, engine):
+        """The network up to some cuts, as an engine compiles it."""
         key = cuts, precision, engine
-        if key not in self._functions:
+        if key not in self._compiled:
             if precision == "bfloat16":
                 warn_if_slow_in_bfloat16()
             with plain_settings():
                 outputs = [self._tensor(cut) for cut in cuts]
                 prefix = Prefix(keras.Model(self._model.inputs, outputs), self._foldable)
-                self._functions[key] = ENGINES[engine].compile(prefix, precision)
-        self._functions.move_to_end(key)
-        return self._functions[key]
+                self._compiled[key] = ENGINES[engine].compile(prefix, precision)
+        self._compiled.move_to_end(key)
+        return self._compiled[key]
 
     def copy_above(self, position):
         """A copy of what lies above a layer, to be trained.

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from sktransfer._exceptions import BackboneError, warn
 
-FORMAT = 7  # of what the cache keeps: raised when a key, a row or an info changes its meaning
+FORMAT = 8  # of what the cache keeps: raised when a key, a row or an info changes its meaning
 
 
 @dataclass(frozen=True)

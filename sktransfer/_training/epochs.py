@@ -79,7 +79,7 @@ def train_epochs(model, epochs, batches, draw, judge, callbacks, advance):
         for step, batch in enumerate(batches.read(*draw(epoch))):
             callbacks.on_train_batch_begin(step)
             with held_back():
-                figures = model.train_on_batch(*batch, return_dict=True)
+                figures = model.train_on_batch(*padded(batch, batches.size), return_dict=True)
             means.add(figures, *batch)
             callbacks.on_train_batch_end(step, means.logs())
             advance(1)
@@ -93,6 +93,21 @@ def train_epochs(model, epochs, batches, draw, judge, callbacks, advance):
     with held_back():  # where weights are averaged, the averages become the weights
         model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end(logs)
+
+
+def padded(batch, size):
+    """A batch of so many images, by images of weight 0: all have one shape, compiled once.
+
+    Keras takes the mean of the loss over all images, so the others weigh more.
+    """
+    n = len(batch[0])
+    if n == size:
+        return batch
+    rows, y, weights = (
+        np.concatenate([array, np.zeros((size - n, *array.shape[1:]), array.dtype)])
+        for array in batch
+    )
+    return rows, y, weights * np.float32(size / n)
 
 
 def describe(logs):
@@ -124,13 +139,13 @@ class Batches:
 
     def __init__(self, extractor, cut, examples, size):
         self._extractor, self._cut, self._examples = extractor, cut, examples
-        self._size = size
         self.n_images = len(examples)
+        self.size = min(size, self.n_images)
         self.steps = math.ceil(self.n_images / size)
 
     def read(self, order, view):
         """The batches of one view of the images, in an order of positions."""
-        first, *others = np.split(order, range(self._size, self.n_images, self._size))
+        first, *others = np.split(order, range(self.size, self.n_images, self.size))
         with Workers(1, "sktransfer-read") as reader:
             coming = reader.submit(self._read, first, view)
             for chosen in others:

@@ -4,9 +4,10 @@ An engine is an object with
 
 - `name`: what users write;
 - `key()`: what of it changes the last bits of a row, in plain text, found without Keras;
-- `batch_sizes`: sizes of the batches it takes, in rising order;
-- `compile(prefix, precision)`: a `Prefix` of a network → a function from an array of images
-  (n, height, width, 3), of one of those sizes, to a list of arrays, one for each cut.
+- `batch_sizes(info)`: of a network, sizes of the batches it takes, in rising order;
+- `compile(prefix, precision)`: of a `Prefix` of a network, an object with
+  - `submit(images)`: begin to compute on an array (n, height, width, 3) of such a size;
+  - `fetch(begun)`: wait for that; a list of arrays, one for each cut.
 """
 
 from sktransfer._networks.engines.keras import KerasEngine

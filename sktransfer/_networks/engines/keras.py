@@ -1,65 +1,46 @@
-"""Keras' backends, of which TensorFlow has a faster way."""
+"""Keras' backends, each of which has a way of its own to be quick."""
 
-import os
-import sys
+import math
 
-from sktransfer._runtime.backend import ONEDNN, keras_backend
+from sktransfer._networks.engines.jax import InJax
+from sktransfer._networks.engines.tensorflow import InTensorFlow
+from sktransfer._networks.engines.torch import InTorch
+from sktransfer._runtime.backend import installed_version, keras_backend
+from sktransfer._runtime.devices import gpu
+
+BACKENDS = {"tensorflow": InTensorFlow, "jax": InJax, "torch": InTorch}
+
+# One image alone, or four: on 2 cores 4 is as fast as 8 or 16 within noise (MobileNet,
+# MobileNetV2, ResNet50, InceptionV3, Xception, VGG16).
+ON_CPU = (1, 4)
+ON_GPU = (32, 64, 128, 256)
+GPU_BYTES = 1 << 30  # of the two largest maps that a GPU holds of a batch
 
 
 class KerasEngine:
     """A frozen network run by Keras."""
 
     name = "keras"
-    # One image alone, or four: on 2 cores 4 is as fast as 8 or 16 within noise (MobileNet,
-    # MobileNetV2, ResNet50, InceptionV3, Xception, VGG16).
-    batch_sizes = (1, 4)
 
     def key(self):
-        """The backend and, of TensorFlow, whether oneDNN computes."""
-        backend = keras_backend()
-        return (
-            f"{backend} with oneDNN" if backend == "tensorflow" and _has_onednn() else backend
-        )
+        """The backend and, on a GPU, which and in what version.
+
+        A GPU computes by kernels that differ between versions far more than the last bits.
+        On a CPU an upgrade computes nothing again.
+        """
+        backend, device = keras_backend(), gpu()
+        if device is not None:
+            return f"{backend} {installed_version(backend)} on {device}"
+        return f"{backend}{BACKENDS[backend].detail()}"
+
+    def batch_sizes(self, info):
+        """On a CPU few images, on a GPU as many as surely fit."""
+        if gpu() is None:
+            return ON_CPU
+        shapes = (layer.shape for layer in info.layers if layer.shape)
+        largest = 2 * 4 * max(math.prod(shape) for shape in shapes)
+        fitting = [size for size in ON_GPU if size * largest <= GPU_BYTES]
+        return (1, *(fitting or ON_GPU[:1]))
 
     def compile(self, prefix, precision):
-        from sktransfer._runtime.keras import keras
-
-        model = prefix.folded(precision)
-        if keras_backend() == "tensorflow":
-            return _frozen_in_tensorflow(model)
-        return lambda images: keras.tree.flatten(model.predict_on_batch(images))
-
-
-def _frozen_in_tensorflow(model):
-    """A model as a function of a batch of any size, its weights constants.
-
-    It is as quick, and makes the same bits, as one for each size, each of which would need
-    the weights' memory seven times.
-    """
-    import tensorflow as tf
-
-    from sktransfer._runtime.keras import keras
-
-    trainable = [v.value.numpy() for v in model.trainable_variables]
-    non_trainable = [v.value.numpy() for v in model.non_trainable_variables]
-
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))])
-    def compute(batch):
-        outputs, _ = model.stateless_call(
-            [tf.constant(v) for v in trainable],
-            [tf.constant(v) for v in non_trainable],
-            batch,
-            training=False,
-        )
-        return keras.tree.flatten(outputs)
-
-    frozen = compute.get_concrete_function()
-    return lambda images: [output.numpy() for output in frozen(tf.constant(images))]
-
-
-def _has_onednn():
-    """Whether TensorFlow computes by oneDNN, or will once it is loaded."""
-    loaded = sys.modules.get("tensorflow.python.util._pywrap_util_port")
-    if loaded is not None:  # perhaps before the setting was made: then it alone knows
-        return loaded.IsMklEnabled()
-    return os.environ.get(ONEDNN, "1").lower() not in ("0", "false")
+        return BACKENDS[keras_backend()](prefix.folded(precision))

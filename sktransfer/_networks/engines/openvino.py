@@ -17,7 +17,6 @@ class OpenVINOEngine:
     """A frozen network run by OpenVINO on the CPU."""
 
     name = "openvino"
-    batch_sizes = (1, 4)  # as Keras' engine has them
 
     def key(self):
         """Its version.
@@ -34,6 +33,10 @@ class OpenVINOEngine:
                 "engine='keras' needs nothing more"
             )
         return f"openvino {version}"
+
+    def batch_sizes(self, info):
+        """As Keras' engine has them on a CPU."""
+        return (1, 4)
 
     def compile(self, prefix, precision):
         model = prefix.folded("float32")  # OpenVINO casts to its precision itself
@@ -55,7 +58,7 @@ class _Compiled:
         }
         self._of_size = {}
 
-    def __call__(self, images):
+    def submit(self, images):
         if len(images) not in self._of_size:
             self._network.reshape(images.shape)
             self._of_size[len(images)] = _core().compile_model(
@@ -63,6 +66,9 @@ class _Compiled:
             )
         computed = self._of_size[len(images)](images)
         return [computed[i] for i in range(len(self._network.outputs))]
+
+    def fetch(self, computed):
+        return computed
 
 
 @functools.cache
