@@ -58,7 +58,7 @@ def measured(transformer, images):
     thread, clock = time.thread_time(), time.perf_counter()
     transformer.transform(images)
     seconds = time.thread_time() - thread, time.perf_counter() - clock
-    return [round(len(images) / s) for s in seconds]
+    return [f"{len(images) / s:,.0f}" for s in seconds]
 
 
 def main():
@@ -73,10 +73,8 @@ def main():
                         name, weights=None, pooling="avg", cache_dir=cache, n_jobs=n_jobs
                     ).fit(images[:1])
                     for rows in ("computed", "kept"):
-                        rates = measured(transformer, images)
-                        print(
-                            f"| {preprocessing} | {n_jobs} | {rows} | {rates[0]} | {rates[1]} |"
-                        )
+                        rates = " | ".join(measured(transformer, images))
+                        print(f"| {preprocessing} | {n_jobs} | {rows} | {rates} |")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Networks, extractors and errors between arrays, for the tests of any module."""
 
+import keras
 import numpy as np
 
 from sktransfer import ImageAugmentation
@@ -44,10 +45,9 @@ def extractor(layers, backbone="tiny", *, cache_dir="default", augmentation="def
 
 def prepared(how, images):
     """Images as a network takes them."""
-    batch = np.empty(images.shape, np.float32)
-    for image, place in zip(images, batch, strict=True):
-        Preprocessing(how)(image, place)
-    return batch
+    preprocessing = Preprocessing(how)
+    batch = np.stack([preprocessing(image) for image in images])
+    return keras.ops.convert_to_numpy(preprocessing.arithmetic(batch))
 
 
 def relative_error(got, expected):

@@ -7,6 +7,7 @@ from networks import network, relative_error
 from sktransfer._networks.build import unpack
 from sktransfer._networks.folding import Prefix, foldable_norms
 from sktransfer._networks.info import Cut
+from sktransfer._networks.preprocessing import ARITHMETIC
 
 layers = keras.layers
 
@@ -20,17 +21,22 @@ def stirred(model):
     return model
 
 
-def whole(model):
-    return Prefix(model, frozenset(foldable_norms(model))).folded("float32")
+def whole(model, precision="float32"):
+    prefix = Prefix(model, frozenset(foldable_norms(model)), ARITHMETIC[None], "float32")
+    return prefix.from_pixels(precision)
 
 
 def norms_of(model):
-    return [a for a in model.layers if isinstance(a, layers.BatchNormalization)]
+    return {
+        part for part in model._flatten_layers() if isinstance(part, layers.BatchNormalization)
+    }
 
 
 def agrees(model):
     batch = np.random.default_rng(1).uniform(-1, 1, (2, 12, 12, 3)).astype(np.float32)
-    got, expected = (np.asarray(m(batch, training=False)) for m in (whole(model), model))
+    got, expected = (
+        keras.ops.convert_to_numpy(m(batch, training=False)) for m in (whole(model), model)
+    )
     return relative_error(got, expected) < 1e-5
 
 
@@ -127,6 +133,6 @@ def test_layers_within_layers_are_as_precise_as_asked():
     model = stirred(keras.Sequential([keras.Input((12, 12, 3)), layers.Rescaling(0.5), inner]))
     model = keras.Model(model.inputs[0], model.outputs[0])
     batch = np.random.default_rng(0).uniform(-1, 1, (4, 12, 12, 3)).astype(np.float32)
-    in_half_precision = Prefix(model, frozenset()).folded("bfloat16")
+    in_half_precision = whole(model, "bfloat16")
     exact, lean = (np.asarray(m(batch), np.float32) for m in (model, in_half_precision))
     assert 1e-4 < relative_error(lean, exact) < 1e-2

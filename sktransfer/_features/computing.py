@@ -5,7 +5,6 @@ from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 from joblib import effective_n_jobs
 
 from sktransfer._features.agenda import Batch
@@ -106,56 +105,58 @@ class Computer:
         size = network.info.input_size
         pixels = lru_cache(DECODED_IMAGES)(lambda i: self.reader.pixels(images, i, size))
         for batch in agenda:
-            n_places = network.batch_size(len(batch.views), self.engine)
-            prepared = np.zeros((n_places, *size, 3), dtype=np.float32)
             tasks = [
-                decoders.submit(self._draw, pixels, positions[view], view, prepared[place])
-                for place, view in enumerate(batch.views)
+                decoders.submit(self._draw, pixels, positions[view], view)
+                for view in batch.views
             ]
-            yield _Drawing(batch, prepared, tasks)
+            yield _Drawing(batch, tasks)
 
-    def _draw(self, pixels, i, view, out):
-        """Draw a view of an image, and prepare it for the network."""
+    def _draw(self, pixels, i, view):
+        """What the network is given of a view of an image."""
         drawn = pixels(i)
         if view.number:
             drawn = self.augmentation.view(drawn, view.digest, view.number)
-        self.reader.preprocessing(drawn, out)
+        return self.reader.preprocessing(drawn)
 
     def _begun(self, network, cuts, images, drawing):
         """A batch that the network begins to compute, once it is drawn."""
-        bad = []
+        drawn, bad = {}, []
         for view, task in zip(drawing.batch.views, drawing.tasks, strict=True):
             try:
-                task.result()
+                drawn[view] = task.result()
             except UnreadableImageError as error:
                 images.note_bad(view.digest, str(error))
                 bad.append(view)
-        rows = network.begin(drawing.prepared, cuts, self.precision, self.engine)
-        return _Computation(drawing.batch, bad, rows)
+        arithmetic, rows = self.reader.preprocessing.arithmetic, None
+        if drawn:
+            given = list(drawn.values())
+            rows = network.begin(given, cuts, self.precision, self.engine, arithmetic)
+        return _Computation(drawing.batch, list(drawn), bad, rows)
 
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A batch whose views are being drawn into one array."""
+    """A batch whose views are being drawn."""
 
     batch: Batch
-    prepared: np.ndarray
     tasks: list
 
 
 @dataclass(frozen=True)
 class _Computation:
-    """A batch that is being computed, and those of its views that cannot be drawn."""
+    """A batch whose good views are being computed."""
 
     batch: Batch
+    good: list
     bad: list
     rows: object
 
     def rows_of(self):
-        by_view = zip(*self.rows.fetch(), strict=True)
-        # The batch may have more places than views.
-        computed = dict(zip(self.batch.views, by_view, strict=False))
-        return computed | dict.fromkeys(self.bad)
+        """View → its rows, or None for a bad one."""
+        rows_of = dict.fromkeys(self.bad)
+        if self.good:
+            rows_of |= zip(self.good, zip(*self.rows.fetch(), strict=True), strict=True)
+        return rows_of
 
 
 def _behind(items, n):

@@ -61,8 +61,9 @@ def digest_of(content):
     """The SHA-256 of a content, 32 bytes."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).digest()
-    header = f"{content.dtype.str} {content.shape}".encode()
-    return hashlib.sha256(header + np.ascontiguousarray(content).tobytes()).digest()
+    result = hashlib.sha256(f"{content.dtype.str} {content.shape}".encode())
+    result.update(np.ascontiguousarray(content))
+    return result.digest()
 
 
 def _is_pil(source):

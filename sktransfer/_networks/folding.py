@@ -25,19 +25,29 @@ class Prefix:
     foldable : collection of str
         The convolutions of the whole network that `foldable_norms` names: what is folded must
         not depend on the cuts.
+    arithmetic : Arithmetic
+        What is done to pixels first.
+    dtype : str
+        Of the pixels.
     """
 
     model: object
     foldable: frozenset
+    arithmetic: object
+    dtype: str
 
-    def folded(self, precision):
-        """A copy with BatchNorm in convolutions where it can be.
+    def from_pixels(self, precision):
+        """A copy that takes pixels, with BatchNorm in convolutions where it can be.
 
         Parameters
         ----------
         precision : {"float32", "bfloat16"}
             Of the copy's weights and arithmetic.
         """
+        pixels = keras.Input(self.model.input_shape[1:], dtype=self.dtype)
+        return keras.Model(pixels, self._folded(precision)(self.arithmetic(pixels)))
+
+    def _folded(self, precision):
         norms = foldable_norms(self.model)
         norms = {name: norms[name] for name in norms if name in self.foldable}
         gone = {norm.name for norm in norms.values()}

@@ -19,6 +19,7 @@ from sktransfer._networks.description import describe, tensors_of
 from sktransfer._networks.engines import ENGINES
 from sktransfer._networks.folding import Prefix, foldable_norms
 from sktransfer._networks.precision import warn_if_slow_in_bfloat16
+from sktransfer._networks.preprocessing import ARITHMETIC
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
 
@@ -78,11 +79,13 @@ class BegunRows:
 
     Attributes
     ----------
+    n_images : int
     cuts : list of Cut
     passes : list of BegunPass
         Which together compute all of them.
     """
 
+    n_images: int
     cuts: list
     passes: list
 
@@ -92,7 +95,8 @@ class BegunRows:
         with held_back():
             for begun in self.passes:
                 computed |= zip(begun.cuts, begun.compiled.fetch(begun.outputs), strict=True)
-        return [computed[cut].astype(np.float32, copy=False) for cut in self.cuts]
+        rows = [computed[cut].astype(np.float32, copy=False) for cut in self.cuts]
+        return [part[: self.n_images] for part in rows]
 
 
 @dataclass(frozen=True)
@@ -121,55 +125,54 @@ class FrozenNetwork:
 
     def __init__(self, model, has_automatic_names):
         self._model = model
-        self._compiled = OrderedDict()  # by cuts, precision and engine
+        self._compiled = OrderedDict()  # by cuts and how they are computed
         self._foldable = frozenset(foldable_norms(model))
         self._tensors = tensors_of(model)
         self.info = describe(model, self._tensors, has_automatic_names)
 
-    def batch_size(self, n, engine):
-        """How many images the smallest batch of an engine has that takes n; or the largest."""
-        sizes = ENGINES[engine].batch_sizes(self.info)
-        return next((size for size in sizes if size >= n), sizes[-1])
-
-    def rows(self, batch, cuts, precision="float32", engine="keras"):
+    def rows(self, images, cuts, precision="float32", engine="keras", preprocessing=None):
         """What the network makes of a batch of images, at some cuts.
 
         Parameters
         ----------
-        batch : float32 ndarray of shape (n, height, width, 3), preprocessed
-            As many images at most as the engine's largest batch holds.
+        images : list of uint8 or float32 ndarray of shape (height, width, 3)
+            As many at most as the engine's largest batch holds.
         cuts : list of Cut
         precision : {"float32", "bfloat16"}
             That of weights and arithmetic; rows are float32.
         engine : str
             A name in `ENGINES`: what runs the network.
+        preprocessing : str or None
+            A name in `ARITHMETIC`: what is done to the images first.
 
         Returns
         -------
         rows : list of float32 ndarray of shape (n, ...), one for each cut
         """
-        padded = np.zeros((self.batch_size(len(batch), engine), *batch.shape[1:]), np.float32)
-        padded[: len(batch)] = batch
-        begun = self.begin(padded, cuts, precision, engine)
-        return [rows[: len(batch)] for rows in begun.fetch()]
+        return self.begin(images, cuts, precision, engine, ARITHMETIC[preprocessing]).fetch()
 
-    def begin(self, batch, cuts, precision="float32", engine="keras"):
-        """Begin what `rows` does, for a batch of a size that the engine has.
+    def begin(self, images, cuts, precision, engine, arithmetic):
+        """Begin what `rows` does.
 
         Returns
         -------
         begun : BegunRows
         """
-        begun = []
+        sizes = ENGINES[engine].batch_sizes(self.info)
+        size = next(size for size in sizes if size >= len(images))
+        dtype = np.result_type(*{image.dtype for image in images})
+        pixels = np.zeros((size, *images[0].shape), dtype)
+        pixels[: len(images)] = images
+        passes = []
         _refuse_after_fork()
         with _lock, held_back():
             groups = self._passes(cuts)
             for group in groups:
-                compiled = self._compiled_for(group, precision, engine)
-                begun.append(BegunPass(group, compiled, compiled.submit(batch)))
+                compiled = self._compiled_for(group, precision, engine, arithmetic, dtype.name)
+                passes.append(BegunPass(group, compiled, compiled.submit(pixels)))
             while len(self._compiled) > max(MAX_FUNCTIONS, len(groups)):
                 self._compiled.popitem(last=False)
-        return BegunRows(cuts, begun)
+        return BegunRows(len(images), cuts, passes)
 
     def _passes(self, cuts):
         """The cuts, in groups that one pass computes.
@@ -182,15 +185,17 @@ class FrozenNetwork:
         others = tuple(cut for cut in cuts if cut not in within)
         return [(cut,) for cut in within] + ([others] if others else [])
 
-    def _compiled_for(self, cuts, precision, engine):
+    def _compiled_for(self, cuts, *how):
         """The network up to some cuts, as an engine compiles it."""
-        key = cuts, precision, engine
+        key = cuts, *how
         if key not in self._compiled:
+            precision, engine, arithmetic, dtype = how
             if precision == "bfloat16":
                 warn_if_slow_in_bfloat16()
             with plain_settings():
                 outputs = [self._tensor(cut) for cut in cuts]
-                prefix = Prefix(keras.Model(self._model.inputs, outputs), self._foldable)
+                model = keras.Model(self._model.inputs, outputs)
+                prefix = Prefix(model, self._foldable, arithmetic, dtype)
                 self._compiled[key] = ENGINES[engine].compile(prefix, precision)
         self._compiled.move_to_end(key)
         return self._compiled[key]

@@ -6,7 +6,7 @@ An engine is an object with
 - `key()`: what of it changes the last bits of a row, in plain text, found without Keras;
 - `batch_sizes(info)`: of a network, sizes of the batches it takes, in rising order;
 - `compile(prefix, precision)`: of a `Prefix` of a network, an object with
-  - `submit(images)`: begin to compute on an array (n, height, width, 3) of such a size;
+  - `submit(pixels)`: begin to compute on an array (n, height, width, 3) of such a size;
   - `fetch(begun)`: wait for that; a list of arrays, one for each cut.
 """
 

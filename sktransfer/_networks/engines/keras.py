@@ -43,4 +43,4 @@ class KerasEngine:
         return (1, *(fitting or ON_GPU[:1]))
 
     def compile(self, prefix, precision):
-        return BACKENDS[keras_backend()](prefix.folded(precision))
+        return BACKENDS[keras_backend()](prefix.from_pixels(precision))

@@ -39,7 +39,7 @@ class OpenVINOEngine:
         return (1, 4)
 
     def compile(self, prefix, precision):
-        model = prefix.folded("float32")  # OpenVINO casts to its precision itself
+        model = prefix.from_pixels("float32")  # OpenVINO casts to its precision itself
         return _Compiled(_converted(model), precision)
 
 

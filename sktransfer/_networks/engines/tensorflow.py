@@ -21,7 +21,9 @@ class InTensorFlow:
         trainable = [v.value.numpy() for v in model.trainable_variables]
         non_trainable = [v.value.numpy() for v in model.non_trainable_variables]
 
-        @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))])
+        [pixels] = model.inputs
+
+        @tf.function(input_signature=[tf.TensorSpec(pixels.shape, pixels.dtype)])
         def compute(batch):
             outputs, _ = model.stateless_call(
                 [tf.constant(v) for v in trainable],
