@@ -119,8 +119,9 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         (default 20e9). Above it, what was not used for longest is removed.
 
     n_jobs : int, default=None
-        Number of threads that decode images while the network computes. None means 1, -1
-        all cores. The network itself uses all cores.
+        Number of threads that decode images while the network computes. None means one for
+        every four cores or, where a GPU computes, one for every core, within what joblib
+        grants a worker; -1 means all cores. On a CPU the network itself uses all cores.
 
     verbose : int, default=0
         1 shows progress bars on standard error: how many features are ready, how many of

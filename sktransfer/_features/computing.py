@@ -5,16 +5,18 @@ from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
-from joblib import effective_n_jobs
+from joblib import cpu_count, effective_n_jobs
 
 from sktransfer._features.agenda import Batch
 from sktransfer._features.reading import ImageReader
 from sktransfer._images.formats import UnreadableImageError, quiet_pillow
 from sktransfer._networks.engines import ENGINES
-from sktransfer._runtime.threads import Workers
+from sktransfer._runtime.devices import gpu
+from sktransfer._runtime.threads import Workers, granted_threads
 
 LOOK_AHEAD = 16  # images that are at least being decoded while others are computed
 LOOK_AHEAD_OF_THREAD = 4
+CORES_OF_A_DECODER = 4  # MobileNet takes five times as long as decoding a small photograph
 IN_FLIGHT = 1  # batches that wait on the device, behind the one that is computed
 DECODED_IMAGES = 32  # held for their further views
 
@@ -93,7 +95,12 @@ class Computer:
         return Workers(self._n_threads(), "sktransfer-decode")
 
     def _n_threads(self):
-        return effective_n_jobs(self.n_jobs)
+        """How many threads decode: as many as help, if nobody said."""
+        if self.n_jobs is not None:
+            return effective_n_jobs(self.n_jobs)
+        cores = granted_threads() or cpu_count()
+        helpful = cores if gpu() is not None else cores // CORES_OF_A_DECODER
+        return max(effective_n_jobs(None), helpful)
 
     def _n_ahead(self, info):
         """How many batches are being drawn while one is computed."""

@@ -20,6 +20,7 @@ from sktransfer._networks.engines import ENGINES
 from sktransfer._networks.folding import Prefix, foldable_norms
 from sktransfer._networks.precision import warn_if_slow_in_bfloat16
 from sktransfer._networks.preprocessing import ARITHMETIC
+from sktransfer._runtime.devices import refuse_replicas
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
 
@@ -40,6 +41,7 @@ def adopt(source, network):
 def load(source):
     """The network that a source names, from memory or built."""
     _refuse_after_fork()  # before the lock, which a thread may have held at the fork
+    refuse_replicas()
     with _lock:
         with held_back():
             key = _key(source)

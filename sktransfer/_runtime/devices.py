@@ -1,4 +1,4 @@
-"""Which device computes."""
+"""Which devices compute."""
 
 import functools
 import os
@@ -46,3 +46,27 @@ def _of_torch():
 
 
 NAMES = {"tensorflow": _of_tensorflow, "jax": _of_jax, "torch": _of_torch}
+
+
+def n_devices():
+    """Over how many devices Keras spreads a batch, as `keras.distribution` was told."""
+    from sktransfer._runtime.keras import keras
+
+    distribution = keras.distribution.distribution()
+    return 1 if distribution is None else distribution.device_mesh.devices.size
+
+
+def whole_batches(n):
+    """The least number of images, n or more, of which all devices get as many."""
+    return -(-n // n_devices()) * n_devices()
+
+
+def refuse_replicas():
+    """Raise an error under a strategy of `tf.distribute`, which would not divide a batch."""
+    tf = sys.modules.get("tensorflow")
+    if tf is not None and tf.distribute.has_strategy():
+        raise ValueError(
+            "under a strategy of tf.distribute each replica would compute the whole batch: "
+            "leave its scope, or set KERAS_BACKEND=jax and "
+            "keras.distribution.set_distribution(keras.distribution.DataParallel())"
+        )

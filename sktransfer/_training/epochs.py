@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sktransfer._runtime.devices import whole_batches
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
 from sktransfer._runtime.threads import Workers
@@ -71,6 +72,7 @@ def train_epochs(model, epochs, batches, draw, judge, callbacks, advance):
     callbacks = keras.callbacks.CallbackList(
         callbacks, model=model, epochs=epochs, steps=batches.steps
     )
+    size = whole_batches(batches.size)
     model.stop_training = False
     callbacks.on_train_begin()
     for epoch in range(epochs):
@@ -79,7 +81,7 @@ def train_epochs(model, epochs, batches, draw, judge, callbacks, advance):
         for step, batch in enumerate(batches.read(*draw(epoch))):
             callbacks.on_train_batch_begin(step)
             with held_back():
-                figures = model.train_on_batch(*padded(batch, batches.size), return_dict=True)
+                figures = model.train_on_batch(*padded(batch, size), return_dict=True)
             means.add(figures, *batch)
             callbacks.on_train_batch_end(step, means.logs())
             advance(1)
@@ -141,7 +143,7 @@ class Batches:
         self._extractor, self._cut, self._examples = extractor, cut, examples
         self.n_images = len(examples)
         self.size = min(size, self.n_images)
-        self.steps = math.ceil(self.n_images / size)
+        self.steps = math.ceil(self.n_images / self.size)
 
     def read(self, order, view):
         """The batches of one view of the images, in an order of positions."""

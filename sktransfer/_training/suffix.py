@@ -9,6 +9,7 @@ from dataclasses import asdict
 import numpy as np
 
 from sktransfer._networks.build import plain_settings, unpack
+from sktransfer._runtime.devices import whole_batches
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
 from sktransfer._training.fitted import Weights
@@ -91,7 +92,7 @@ class CompiledSuffix:
         return self._run(self.model, rows)
 
     def _run(self, model, rows):
-        padded = np.zeros((PREDICT_BATCH, *rows.shape[1:]), dtype=np.float32)
+        padded = np.zeros((whole_batches(PREDICT_BATCH), *rows.shape[1:]), dtype=np.float32)
         padded[: len(rows)] = rows
         return model.predict_on_batch(padded)[: len(rows)]
 

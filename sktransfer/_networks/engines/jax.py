@@ -29,8 +29,13 @@ class InJax:
         """What of it changes the last bits of a row: nothing."""
         return ""
 
-    def submit(self, images):
-        return self._compute(*self._weights, images)
+    def submit(self, pixels):
+        from sktransfer._runtime.keras import keras
+
+        if (distribution := keras.distribution.distribution()) is not None:
+            layout = distribution.get_data_layout(pixels.shape)
+            pixels = keras.distribution.distribute_tensor(pixels, layout)
+        return self._compute(*self._weights, pixels)
 
     def fetch(self, outputs):
         return [np.asarray(output) for output in outputs]

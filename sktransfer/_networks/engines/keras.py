@@ -6,7 +6,7 @@ from sktransfer._networks.engines.jax import InJax
 from sktransfer._networks.engines.tensorflow import InTensorFlow
 from sktransfer._networks.engines.torch import InTorch
 from sktransfer._runtime.backend import installed_version, keras_backend
-from sktransfer._runtime.devices import gpu
+from sktransfer._runtime.devices import gpu, n_devices
 
 BACKENDS = {"tensorflow": InTensorFlow, "jax": InJax, "torch": InTorch}
 
@@ -34,7 +34,10 @@ class KerasEngine:
         return f"{backend}{BACKENDS[backend].detail()}"
 
     def batch_sizes(self, info):
-        """On a CPU few images, on a GPU as many as surely fit."""
+        """On a CPU few images, on a GPU as many as surely fit; of several devices, of each."""
+        return [n_devices() * size for size in self._batch_sizes_of_one(info)]
+
+    def _batch_sizes_of_one(self, info):
         if gpu() is None:
             return ON_CPU
         shapes = (layer.shape for layer in info.layers if layer.shape)

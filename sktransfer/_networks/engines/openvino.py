@@ -58,13 +58,13 @@ class _Compiled:
         }
         self._of_size = {}
 
-    def submit(self, images):
-        if len(images) not in self._of_size:
-            self._network.reshape(images.shape)
-            self._of_size[len(images)] = _core().compile_model(
+    def submit(self, pixels):
+        if len(pixels) not in self._of_size:
+            self._network.reshape(pixels.shape)
+            self._of_size[len(pixels)] = _core().compile_model(
                 self._network, "CPU", self._settings
             )
-        computed = self._of_size[len(images)](images)
+        computed = self._of_size[len(pixels)](pixels)
         return [computed[i] for i in range(len(self._network.outputs))]
 
     def fetch(self, computed):

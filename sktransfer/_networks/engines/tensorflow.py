@@ -40,8 +40,8 @@ class InTensorFlow:
         """What of it changes the last bits of a row: whether oneDNN computes, or will."""
         return " with oneDNN" if _has_onednn() else ""
 
-    def submit(self, images):
-        return self._compute(self._constant(images))
+    def submit(self, pixels):
+        return self._compute(self._constant(pixels))
 
     def fetch(self, outputs):
         return [output.numpy() for output in outputs]

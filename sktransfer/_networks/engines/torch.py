@@ -12,13 +12,13 @@ class InTorch:
         """What of it changes the last bits of a row: nothing."""
         return ""
 
-    def submit(self, images):
+    def submit(self, pixels):
         import torch
 
         from sktransfer._runtime.keras import keras
 
         with torch.inference_mode():
-            outputs = self._model(keras.ops.convert_to_tensor(images), training=False)
+            outputs = self._model(keras.ops.convert_to_tensor(pixels), training=False)
         return keras.tree.flatten(outputs)
 
     def fetch(self, outputs):
