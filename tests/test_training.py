@@ -1,5 +1,7 @@
 """Training on rows against plain Keras, which runs the whole network in every step."""
 
+import logging
+
 import keras
 import numpy as np
 from scipy.special import expit, softmax
@@ -118,3 +120,23 @@ def test_a_folded_prefix_gives_the_same_probabilities(photographs, data_folder):
     got = fitted.predict_proba(X[64:])[:, 1:]
     assert got.std() > 0.1
     np.testing.assert_allclose(got, expected, atol=1e-3)
+
+
+def test_fits_of_many_heads_are_no_repeated_tracing_to_tensorflow(digits, caplog):
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    try:
+        for units in range(4, 11):  # TensorFlow warns at the fifth
+            classifier = FineTunedConvNetClassifier(
+                "tiny",
+                input_range=(0, 16),
+                unfreeze=0,
+                hidden_units=(units,),
+                head_epochs=1,
+                early_stopping=False,
+                augmentation=None,
+            )
+            classifier.fit(digits[0][:20], digits[1][:20] % 2).predict(digits[0][:2])
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not caplog.records

@@ -1,6 +1,7 @@
 """The part of a network above a cut, copied so that it can be trained, and the head on it."""
 
 import contextlib
+import functools
 import json
 import math
 import threading
@@ -9,6 +10,7 @@ from dataclasses import asdict
 import numpy as np
 
 from sktransfer._networks.build import plain_settings, unpack
+from sktransfer._networks.engines.keras import live
 from sktransfer._runtime.devices import whole_batches
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
@@ -39,7 +41,6 @@ class CompiledSuffix:
             for layer in self._head:
                 x = layer(x)
             self.model = keras.Model(inputs, x)
-            self._below_last = keras.Model(inputs, self._head[-1].input)
             for i, layer in self._base.items():
                 frozen = spec.first_trainable is None or i < spec.first_trainable
                 _freeze(layer, everything=frozen)
@@ -80,7 +81,7 @@ class CompiledSuffix:
     @held_back()
     def features(self, rows):
         """What the last layer makes its outputs of, for at most `PREDICT_BATCH` rows."""
-        return self._run(self._below_last, rows)
+        return self._run(self._runs_below_last, rows)
 
     def head_shapes(self):
         """The shapes of the head's weights."""
@@ -89,12 +90,21 @@ class CompiledSuffix:
     @held_back()
     def outputs(self, rows):
         """The network's output for at most `PREDICT_BATCH` rows."""
-        return self._run(self.model, rows)
+        return self._run(self._runs, rows)
 
-    def _run(self, model, rows):
+    @functools.cached_property
+    def _runs(self):
+        return live(self.model)
+
+    @functools.cached_property
+    def _runs_below_last(self):
+        return live(keras.Model(self.model.inputs, self._head[-1].input))
+
+    def _run(self, compiled, rows):
         padded = np.zeros((whole_batches(PREDICT_BATCH), *rows.shape[1:]), dtype=np.float32)
         padded[: len(rows)] = rows
-        return model.predict_on_batch(padded)[: len(rows)]
+        [outputs] = compiled.fetch(compiled.submit(padded))
+        return outputs[: len(rows)]
 
 
 @contextlib.contextmanager

@@ -1,12 +1,12 @@
-"""How JAX runs a frozen network."""
+"""How JAX runs a network."""
 
 import numpy as np
 
 
-class InJax:
-    """A model as a function of a batch, compiled for each size that comes.
+class Compiled:
+    """A model by its weights as they are, compiled for each size of batches that comes.
 
-    Its weights are arguments: XLA would spend minutes on folding constants.
+    Weights are arguments: XLA would spend minutes on folding constants.
     """
 
     def __init__(self, model):
@@ -18,24 +18,17 @@ class InJax:
             outputs, _ = model.stateless_call(trainable, non_trainable, batch, training=False)
             return keras.tree.flatten(outputs)
 
-        self._compute = jax.jit(compute)
-        self._weights = [
-            [v.value for v in variables]
-            for variables in (model.trainable_variables, model.non_trainable_variables)
-        ]
+        self._compute, self._model = jax.jit(compute), model
 
-    @staticmethod
-    def detail():
-        """What of it changes the last bits of a row: nothing."""
-        return ""
-
-    def submit(self, pixels):
+    def submit(self, batch):
         from sktransfer._runtime.keras import keras
 
         if (distribution := keras.distribution.distribution()) is not None:
-            layout = distribution.get_data_layout(pixels.shape)
-            pixels = keras.distribution.distribute_tensor(pixels, layout)
-        return self._compute(*self._weights, pixels)
+            layout = distribution.get_data_layout(batch.shape)
+            batch = keras.distribution.distribute_tensor(batch, layout)
+        trainable = [v.value for v in self._model.trainable_variables]
+        non_trainable = [v.value for v in self._model.non_trainable_variables]
+        return self._compute(trainable, non_trainable, batch)
 
     def fetch(self, outputs):
         return [np.asarray(output) for output in outputs]

@@ -1,20 +1,24 @@
-"""Keras' backends, each of which has a way of its own to be quick."""
+"""Keras' backends. To add one, write how it runs a model, and register that here."""
 
 import math
 
-from sktransfer._networks.engines.jax import InJax
-from sktransfer._networks.engines.tensorflow import InTensorFlow
-from sktransfer._networks.engines.torch import InTorch
+from sktransfer._networks.engines import jax, tensorflow, torch
 from sktransfer._runtime.backend import installed_version, keras_backend
 from sktransfer._runtime.devices import gpu, n_devices
 
-BACKENDS = {"tensorflow": InTensorFlow, "jax": InJax, "torch": InTorch}
+FROZEN = {"tensorflow": tensorflow.Frozen, "jax": jax.Compiled, "torch": torch.Called}
+LIVE = {**FROZEN, "tensorflow": tensorflow.Live}
 
 # One image alone, or four: on 2 cores 4 is as fast as 8 or 16 within noise (MobileNet,
 # MobileNetV2, ResNet50, InceptionV3, Xception, VGG16).
 ON_CPU = (1, 4)
 ON_GPU = (32, 64, 128, 256)
 GPU_BYTES = 1 << 30  # of the two largest maps that a GPU holds of a batch
+
+
+def live(model):
+    """What runs a model of one input by its weights as they are, as `compile` returns it."""
+    return LIVE[keras_backend()](model)
 
 
 class KerasEngine:
@@ -31,7 +35,8 @@ class KerasEngine:
         backend, device = keras_backend(), gpu()
         if device is not None:
             return f"{backend} {installed_version(backend)} on {device}"
-        return f"{backend}{BACKENDS[backend].detail()}"
+        has_onednn = backend == "tensorflow" and tensorflow.has_onednn()
+        return f"{backend} with oneDNN" if has_onednn else backend
 
     def batch_sizes(self, info):
         """On a CPU few images, on a GPU as many as surely fit; of several devices, of each."""
@@ -46,4 +51,4 @@ class KerasEngine:
         return (1, *(fitting or ON_GPU[:1]))
 
     def compile(self, prefix, precision):
-        return BACKENDS[keras_backend()](prefix.from_pixels(precision))
+        return FROZEN[keras_backend()](prefix.from_pixels(precision))

@@ -1,4 +1,4 @@
-"""How TensorFlow runs a frozen network."""
+"""How TensorFlow runs a network."""
 
 import os
 import sys
@@ -6,12 +6,30 @@ import sys
 from sktransfer._runtime.backend import ONEDNN
 
 
-class InTensorFlow:
-    """A model as a function of a batch of any size, its weights constants.
+class _Function:
+    """A function of a batch of any size, traced once.
 
-    It is as quick, and makes the same bits, as one for each size, each of which would need
-    the weights' memory seven times.
+    It is as quick, and makes the same bits, as one for each size, each of which would need the
+    memory of constant weights seven times.
     """
+
+    def __init__(self, compute, model):
+        import tensorflow as tf
+
+        [batch] = model.inputs
+        signature = [tf.TensorSpec(batch.shape, batch.dtype)]
+        self._compute = tf.function(compute, input_signature=signature).get_concrete_function()
+        self._constant = tf.constant
+
+    def submit(self, batch):
+        return self._compute(self._constant(batch))
+
+    def fetch(self, outputs):
+        return [output.numpy() for output in outputs]
+
+
+class Frozen(_Function):
+    """A model whose weights are constants."""
 
     def __init__(self, model):
         import tensorflow as tf
@@ -21,33 +39,31 @@ class InTensorFlow:
         trainable = [v.value.numpy() for v in model.trainable_variables]
         non_trainable = [v.value.numpy() for v in model.non_trainable_variables]
 
-        [pixels] = model.inputs
-
-        @tf.function(input_signature=[tf.TensorSpec(pixels.shape, pixels.dtype)])
-        def compute(batch):
+        def compute(pixels):
             outputs, _ = model.stateless_call(
                 [tf.constant(v) for v in trainable],
                 [tf.constant(v) for v in non_trainable],
-                batch,
+                pixels,
                 training=False,
             )
             return keras.tree.flatten(outputs)
 
-        self._compute, self._constant = compute.get_concrete_function(), tf.constant
-
-    @staticmethod
-    def detail():
-        """What of it changes the last bits of a row: whether oneDNN computes, or will."""
-        return " with oneDNN" if _has_onednn() else ""
-
-    def submit(self, pixels):
-        return self._compute(self._constant(pixels))
-
-    def fetch(self, outputs):
-        return [output.numpy() for output in outputs]
+        super().__init__(compute, model)
 
 
-def _has_onednn():
+class Live(_Function):
+    """A model by its weights as they are.
+
+    Keras' `predict_on_batch` of one small model after another looks to TensorFlow like a
+    function that is traced again and again, of which it warns.
+    """
+
+    def __init__(self, model):
+        super().__init__(lambda batch: [model(batch, training=False)], model)
+
+
+def has_onednn():
+    """Whether oneDNN computes, or will once TensorFlow is loaded."""
     loaded = sys.modules.get("tensorflow.python.util._pywrap_util_port")
     if loaded is not None:  # perhaps before the setting was made: then it alone knows
         return loaded.IsMklEnabled()

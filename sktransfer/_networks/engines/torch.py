@@ -1,24 +1,19 @@
-"""How PyTorch runs a frozen network."""
+"""How PyTorch runs a network."""
 
 
-class InTorch:
-    """A model called without what only training needs."""
+class Called:
+    """A model by its weights as they are, called without what only training needs."""
 
     def __init__(self, model):
         self._model = model
 
-    @staticmethod
-    def detail():
-        """What of it changes the last bits of a row: nothing."""
-        return ""
-
-    def submit(self, pixels):
+    def submit(self, batch):
         import torch
 
         from sktransfer._runtime.keras import keras
 
         with torch.inference_mode():
-            outputs = self._model(keras.ops.convert_to_tensor(pixels), training=False)
+            outputs = self._model(keras.ops.convert_to_tensor(batch), training=False)
         return keras.tree.flatten(outputs)
 
     def fetch(self, outputs):
