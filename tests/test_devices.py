@@ -5,9 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from memory import forget_networks
 
 from sktransfer import PretrainedFeatureTransformer
+from sktransfer._runtime import devices
 from sktransfer._runtime.backend import keras_backend
+from sktransfer._runtime.devices import gpu
 
 DEVICES = 4
 FITTED = """
@@ -65,3 +68,21 @@ def test_replicas_of_tensorflow_are_refused_with_the_remedy(digits):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope(), pytest.raises(ValueError, match="KERAS_BACKEND=jax"):
         transformer.transform(digits[0][:2])
+
+
+def test_a_gpu_that_is_there_and_unused_is_said_once(digits, tmp_path, monkeypatch):
+    if gpu() is not None:
+        pytest.skip("a GPU computes")
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(devices, "DEVICES", tmp_path)
+    devices.warn_of_idle_gpu.cache_clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # asked for: nothing to say
+    forget_networks()
+    transformer = PretrainedFeatureTransformer("tiny", input_range=(0, 16)).fit(digits[0][:1])
+    forget_networks()
+    devices.warn_of_idle_gpu.cache_clear()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with pytest.warns(UserWarning, match="has an NVIDIA GPU"):
+        transformer.transform(digits[0][:2])
+    forget_networks()
+    transformer.transform(digits[0][:3])

@@ -20,7 +20,7 @@ from sktransfer._networks.engines import ENGINES
 from sktransfer._networks.folding import Prefix, foldable_norms
 from sktransfer._networks.precision import warn_if_slow_in_bfloat16
 from sktransfer._networks.preprocessing import ARITHMETIC
-from sktransfer._runtime.devices import refuse_replicas
+from sktransfer._runtime.devices import refuse_replicas, warn_of_idle_gpu
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
 
@@ -64,6 +64,7 @@ def _key(source):
 def _build(source):
     global _used_in_process
     _used_in_process = _used_in_process or os.getpid()
+    warn_of_idle_gpu()
     with plain_settings():
         return source.build()
 

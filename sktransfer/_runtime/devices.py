@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from sktransfer._exceptions import warn
 from sktransfer._runtime.backend import keras_backend
 
 DEVICES = Path("/dev")
@@ -16,9 +17,23 @@ def gpu():
     Before the backend is loaded this is a guess, by what GPUs there are.
     """
     if getattr(sys.modules.get("keras"), "config", None) is None:
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
-        return "GPU" if not hidden and any(DEVICES.glob("nvidia[0-9]*")) else None
+        return "GPU" if _is_there() else None
     return NAMES[keras_backend()]()
+
+
+@functools.cache
+def warn_of_idle_gpu():
+    """Say once that there is a GPU which does not compute."""
+    if _is_there() and gpu() is None:
+        warn(
+            f"this machine has an NVIDIA GPU, and {keras_backend()} computes on the CPU: "
+            "docs/engines.md says what to install; CUDA_VISIBLE_DEVICES=-1 is for the CPU"
+        )
+
+
+def _is_there():
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
+    return not hidden and any(DEVICES.glob("nvidia[0-9]*"))
 
 
 @functools.cache
