@@ -52,4 +52,5 @@ def prepared(how, images):
 
 def relative_error(got, expected):
     """The L2 norm of the difference, against that of what is expected."""
-    return np.linalg.norm(np.asarray(got) - expected) / np.linalg.norm(expected)
+    got, expected = map(keras.ops.convert_to_numpy, (got, expected))
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)

@@ -180,7 +180,7 @@ def test_a_network_within_a_network(size):
     base = keras.Model(inside, keras.layers.Conv2D(4, 3)(inside), name="base")
     outside = keras.Input((12, 12, 3))
     model = keras.Model(outside, keras.layers.ReLU(name="end")(base(outside)))
-    expected = np.asarray(base(RGB / np.float32(255))).reshape(5, -1)
+    expected = keras.ops.convert_to_numpy(base(RGB / np.float32(255))).reshape(5, -1)
     assert relative_error(features(model, RGB, layer="base"), expected) < 1e-5
     assert relative_error(features(model, RGB), np.maximum(expected, 0)) < 1e-5
     fitted = FineTunedConvNetClassifier(
@@ -192,7 +192,7 @@ def test_a_network_within_a_network(size):
         early_stopping=False,
         random_state=0,
     ).fit(RGB, [0, 1, 0, 1, 0])
-    logits = np.asarray(fitted.model_(RGB / np.float32(255)))[:, 0]
+    logits = keras.ops.convert_to_numpy(fitted.model_(RGB / np.float32(255)))[:, 0]
     np.testing.assert_allclose(fitted.decision_function(RGB), logits, rtol=1e-4, atol=1e-5)
 
 

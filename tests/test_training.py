@@ -50,7 +50,7 @@ def whole_network(source, reduce, n_outputs):
     weights = initial_head(shapes, np.random.default_rng([SEED, 0]))
     top[1].set_weights(weights[:2])
     top[2].set_weights(weights[2:])
-    return keras.Model(base.inputs, x), base.layers
+    return keras.Model(base.inputs[0], x), base.layers
 
 
 def train(model, base, first_trainable, loss, pixels, codes):

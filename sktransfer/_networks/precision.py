@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sktransfer._exceptions import warn
-from sktransfer._runtime.keras import keras
+from sktransfer._runtime.devices import gpu
 
 CPU = Path("/proc/cpuinfo")  # Linux; elsewhere nothing is known, and nothing said
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # of x86 and of ARM
@@ -11,7 +11,7 @@ INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # of x86 a
 
 def warn_if_slow_in_bfloat16():
     """Say so where bfloat16 would be computed by a CPU that has no arithmetic for it."""
-    if CPU.is_file() and not _has_accelerator() and not has_bfloat16(CPU.read_text()):
+    if CPU.is_file() and gpu() is None and not has_bfloat16(CPU.read_text()):
         warn(
             "this CPU has no bfloat16 arithmetic: precision='bfloat16' makes features less "
             "exact and no faster here, and 'float32' is the better choice"
@@ -23,11 +23,3 @@ def has_bfloat16(cpuinfo):
     lines = (line.partition(":") for line in cpuinfo.splitlines())
     flags = (value for name, _, value in lines if name.strip() in ("flags", "Features"))
     return not INSTRUCTIONS.isdisjoint(next(flags, "").split())
-
-
-def _has_accelerator():
-    try:
-        devices = keras.distribution.list_devices()
-    except AttributeError:  # of PyTorch, Keras does not tell
-        return True
-    return any("cpu" not in device for device in devices)

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sktransfer._exceptions import warn
+from sktransfer._networks.engines.keras import seeded
 from sktransfer._networks.info import Cut
 from sktransfer._runtime.keras import keras
 from sktransfer._training.epochs import Batches, describe, train_epochs
@@ -143,8 +144,12 @@ class TrainedStage:
         """Train from the best weights so far; parameters as in `SolvedStage.run`."""
         if self.epochs == 0:
             return result
-        with borrowed(run.network, self.suffix, run.target, run.settings.optimizer) as suffix:
-            suffix.reset(self._initial(run, result, suffix), run.settings.seed + self.number)
+        seed, optimizer = run.settings.seed + self.number, run.settings.optimizer
+        with (
+            borrowed(run.network, self.suffix, run.target, optimizer) as suffix,
+            seeded(seed),
+        ):
+            suffix.reset(self._initial(run, result, suffix), seed)
             record = self._train(run, result, suffix, train, judges, task)
         return self._settled(result, record)
 

@@ -1,5 +1,6 @@
 """Keras' backends. To add one, write how it runs a model, and register that here."""
 
+import contextlib
 import math
 
 from sktransfer._networks.engines import jax, tensorflow, torch
@@ -19,6 +20,11 @@ GPU_BYTES = 1 << 30  # of the two largest maps that a GPU holds of a batch
 def live(model):
     """What runs a model of one input by its weights as they are, as `compile` returns it."""
     return LIVE[keras_backend()](model)
+
+
+def seeded(seed):
+    """A context in which the backend draws from a seed what does not come from layers'."""
+    return torch.seeded(seed) if keras_backend() == "torch" else contextlib.nullcontext()
 
 
 class KerasEngine:

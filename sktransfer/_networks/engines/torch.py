@@ -1,5 +1,7 @@
 """How PyTorch runs a network."""
 
+import contextlib
+
 
 class Called:
     """A model by its weights as they are, called without what only training needs."""
@@ -17,4 +19,17 @@ class Called:
         return keras.tree.flatten(outputs)
 
     def fetch(self, outputs):
-        return [output.cpu().numpy() for output in outputs]
+        return [output.float().cpu().numpy() for output in outputs]  # NumPy has no bfloat16
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """PyTorch's random numbers drawn from a seed, and afterwards as before.
+
+    Keras' Dropout takes them from there, and not from the layer's seed.
+    """
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
