@@ -36,6 +36,9 @@ class FreeEngine:
     def batch_sizes(self, info):
         return (1, 128)
 
+    def takes(self, dtypes):
+        return "uint8"
+
     def compile(self, prefix, precision):
         return FreeNetwork(prefix.model.outputs[0].shape[-1])
 

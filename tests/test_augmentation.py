@@ -121,3 +121,14 @@ def test_equal_parameters_have_equal_tokens():
 def test_impossible_parameters_are_refused(parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):
         ImageAugmentation(**parameters).view(IMAGE, b"", 1)
+
+
+def test_bytes_are_altered_as_numbers_are_to_half_a_level():
+    image = np.uint8(IMAGE.round())
+    augmentation = ImageAugmentation(horizontal_flip=True, shear_range=10)
+    for index in range(1, 9):
+        exact = augmentation.view(np.float32(image), b"digest", index)
+        view = augmentation.view(image, b"digest", index)
+        assert view.dtype == np.float32
+        np.testing.assert_allclose(view, exact, atol=0.501)
+        assert view.max() <= 255

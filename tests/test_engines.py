@@ -2,9 +2,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from sktransfer._networks.engines import ENGINES
+from sktransfer._networks.folding import Prefix
+from sktransfer._networks.preprocessing import ARITHMETIC
 from sktransfer._networks.source import source_of
 from sktransfer._runtime.backend import ONEDNN, keras_backend
 
@@ -62,3 +65,14 @@ def test_workers_of_joblib_compute_with_the_threads_that_they_are_granted():
         check=True,
     )
     assert result.stdout == "1\n"
+
+
+def test_pixels_as_bytes_and_as_numbers_make_the_same_rows():
+    model = source_of("tiny", size=(32, 32)).build()
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    rows = []
+    for dtype in ("uint8", "float32"):
+        prefix = Prefix(model, frozenset(), ARITHMETIC["torch"], dtype)
+        compiled = ENGINES["keras"].compile(prefix, "float32")
+        rows += compiled.fetch(compiled.submit(pixels.astype(dtype)))
+    np.testing.assert_array_equal(*rows)

@@ -196,8 +196,8 @@ def _resampled(pixels, matrix, beyond):
     (yy, yx), (xy, xx) = linear
     coefficients = xx, xy, offset[1], yx, yy, offset[0]  # and x before y
     if padded.dtype == np.uint8 and padded.shape[2] == 3:
-        # Half a level, as Pillow rounds down.
-        return _transformed(padded, pixels.shape, coefficients) + np.float32(0.5)
+        rounded_down = _transformed(padded, pixels.shape, coefficients)
+        return np.minimum(rounded_down + np.float32(0.5), 255)
     channels = np.moveaxis(padded, 2, 0).astype(np.float32)
     return np.stack([_transformed(c, pixels.shape, coefficients) for c in channels], axis=-1)
 

@@ -163,7 +163,7 @@ class FrozenNetwork:
         """
         sizes = ENGINES[engine].batch_sizes(self.info)
         size = next(size for size in sizes if size >= len(images))
-        dtype = np.result_type(*{image.dtype for image in images})
+        dtype = ENGINES[engine].takes({image.dtype for image in images})
         pixels = np.zeros((size, *images[0].shape), dtype)
         pixels[: len(images)] = images
         passes = []
@@ -171,7 +171,7 @@ class FrozenNetwork:
         with _lock, held_back():
             groups = self._passes(cuts)
             for group in groups:
-                compiled = self._compiled_for(group, precision, engine, arithmetic, dtype.name)
+                compiled = self._compiled_for(group, precision, engine, arithmetic, dtype)
                 passes.append(BegunPass(group, compiled, compiled.submit(pixels)))
             while len(self._compiled) > max(MAX_FUNCTIONS, len(groups)):
                 self._compiled.popitem(last=False)

@@ -3,6 +3,8 @@
 import contextlib
 import math
 
+import numpy as np
+
 from sktransfer._networks.engines import jax, tensorflow, torch
 from sktransfer._runtime.backend import installed_version, keras_backend
 from sktransfer._runtime.devices import gpu, n_devices
@@ -55,6 +57,10 @@ class KerasEngine:
         largest = 2 * 4 * max(math.prod(shape) for shape in shapes)
         fitting = [size for size in ON_GPU if size * largest <= GPU_BYTES]
         return (1, *(fitting or ON_GPU[:1]))
+
+    def takes(self, dtypes):
+        """Bytes if they are to be sent to a GPU; on a CPU one function serves all images."""
+        return "uint8" if gpu() is not None and dtypes == {np.dtype(np.uint8)} else "float32"
 
     def compile(self, prefix, precision):
         return FROZEN[keras_backend()](prefix.from_pixels(precision))

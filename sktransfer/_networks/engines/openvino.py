@@ -38,6 +38,10 @@ class OpenVINOEngine:
         """As Keras' engine has them on a CPU."""
         return (1, 4)
 
+    def takes(self, dtypes):
+        """One function serves all images."""
+        return "float32"
+
     def compile(self, prefix, precision):
         model = prefix.from_pixels("float32")  # OpenVINO casts to its precision itself
         return _Compiled(_converted(model), precision)
