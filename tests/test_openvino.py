@@ -35,6 +35,23 @@ def test_features_are_those_of_keras(digits, layer, pooling):
     assert relative_error(ours, exact) < 1e-5
 
 
+def test_a_backend_that_has_no_way_of_its_own_computes_as_keras_has_it(digits, tmp_path):
+    code = """
+import sys, numpy as np
+from sktransfer import PretrainedFeatureTransformer
+X = np.load(sys.argv[1])
+np.save(sys.argv[1], PretrainedFeatureTransformer("tiny", input_range=(0, 16)).fit_transform(X))
+"""
+    path = tmp_path / "digits.npy"
+    np.save(path, digits[0][:10])
+    subprocess.run(
+        [sys.executable, "-c", code, path],
+        env={**os.environ, "KERAS_BACKEND": "openvino"},
+        check=True,
+    )
+    assert relative_error(np.load(path), features(digits[0][:10], **TINY)) < 1e-5
+
+
 def test_at_any_cuts_with_any_pooling():
     tiny = network(size=(8, 8))
     batch = np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, 3)).astype(np.float32)

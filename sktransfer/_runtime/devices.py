@@ -18,7 +18,7 @@ def gpu():
     """
     if getattr(sys.modules.get("keras"), "config", None) is None:
         return "GPU" if _is_there() else None
-    return NAMES[keras_backend()]()
+    return NAMES.get(keras_backend(), lambda: None)()
 
 
 @functools.cache

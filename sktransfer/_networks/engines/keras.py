@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections import defaultdict
 
 import numpy as np
 
@@ -9,8 +10,25 @@ from sktransfer._networks.engines import jax, tensorflow, torch
 from sktransfer._runtime.backend import installed_version, keras_backend
 from sktransfer._runtime.devices import gpu, n_devices
 
-FROZEN = {"tensorflow": tensorflow.Frozen, "jax": jax.Compiled, "torch": torch.Called}
-LIVE = {**FROZEN, "tensorflow": tensorflow.Live}
+
+class Predicting:
+    """A model by its weights as they are, as any backend of Keras runs it."""
+
+    def __init__(self, model):
+        self._model = model
+
+    def submit(self, batch):
+        return self._model.predict_on_batch(batch)
+
+    def fetch(self, outputs):
+        return outputs if isinstance(outputs, list) else [outputs]
+
+
+FROZEN = defaultdict(
+    lambda: Predicting,
+    {"tensorflow": tensorflow.Frozen, "jax": jax.Compiled, "torch": torch.Called},
+)
+LIVE = FROZEN | {"tensorflow": tensorflow.Live}
 
 # One image alone, or four: on 2 cores 4 is as fast as 8 or 16 within noise (MobileNet,
 # MobileNetV2, ResNet50, InceptionV3, Xception, VGG16).
