@@ -39,8 +39,8 @@ def test_a_backend_that_has_no_way_of_its_own_computes_as_keras_has_it(digits, t
     code = """
 import sys, numpy as np
 from sktransfer import PretrainedFeatureTransformer
-X = np.load(sys.argv[1])
-np.save(sys.argv[1], PretrainedFeatureTransformer("tiny", input_range=(0, 16)).fit_transform(X))
+transformer = PretrainedFeatureTransformer("tiny", input_range=(0, 16))
+np.save(sys.argv[1], transformer.fit_transform(np.load(sys.argv[1])))
 """
     path = tmp_path / "digits.npy"
     np.save(path, digits[0][:10])
