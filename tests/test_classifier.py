@@ -244,7 +244,7 @@ def test_history_and_early_stopping(sevens):
     assert fitted.best_epoch_ == np.argmin(history["val_loss"]) == 6
     assert fitted.head_C_ is None
     assert fitted.head_views_ == ()
-    spoiled = fitted.set_params(fine_tune_learning_rate=0.1).fit(X, y, **own)
+    spoiled = fitted.set_params(fine_tune_learning_rate=1.0).fit(X, y, **own)
     assert spoiled.best_epoch_ < 3
     assert spoiled.history_["kept"] == [stage == 0 for stage in spoiled.history_["stage"]]
     assert spoiled.summary().kept == (True, False, False)
@@ -290,6 +290,7 @@ def test_few_images_are_judged_in_folds(sevens):
         early_stopping=True,
         fine_tune_epochs=5,
         fine_tune_learning_rate=1e-3,
+        dropout=0.0,
         keras_callbacks=[LearningRates()],
     ).fit(X, y)
     assert fitted.history_["stage"] == [0] + [1] * 5
