@@ -32,6 +32,7 @@ from sktransfer._features.store import FeatureCache
 from sktransfer._networks.engines import ENGINES
 from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._networks.source import TINY_WEIGHTS, source_of
+from sktransfer._runtime.backend import keras_backend
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
 
@@ -231,7 +232,10 @@ def test_a_flipped_byte_is_computed_anew(cache):
     segment.write_bytes(content)
     transformer = tiny()
     misses = transformer.cache_info().misses
-    assert_same_features(transformer.fit_transform(IMAGES), expected)
+    if keras_backend() == "torch":  # by which an image alone rounds otherwise
+        assert_same_features(transformer.fit_transform(IMAGES), expected)
+    else:
+        np.testing.assert_array_equal(transformer.fit_transform(IMAGES), expected)
     assert transformer.cache_info().misses == misses + 1
 
 

@@ -534,7 +534,8 @@ def test_a_top_that_is_still_on_is_said(activation):
         FineTunedConvNetClassifier(
             model, preprocessing="rescale", unfreeze=0, head_C=1.0, augmentation=None
         ).fit(RGB, [0, 1, 0, 1, 0])
-    ours = [warning for warning in caught if warning.category is UserWarning]
+    # But for what pytest ignores as well, of Keras' variables under JAX.
+    ours = [w for w in caught if "__array__ implementation" not in str(w.message)]
     assert {warning.filename for warning in ours} == {__file__}
 
 
