@@ -133,29 +133,27 @@ class FrozenNetwork:
         self._tensors = tensors_of(model)
         self.info = describe(model, self._tensors, has_automatic_names)
 
-    def rows(self, images, cuts, precision="float32", engine="keras", preprocessing=None):
+    def rows(self, images, cuts, precision="float32", engine="keras"):
         """What the network makes of a batch of images, at some cuts.
 
         Parameters
         ----------
-        images : list of uint8 or float32 ndarray of shape (height, width, 3)
+        images : sequence of uint8 or float32 ndarray of shape (height, width, 3)
             As many at most as the engine's largest batch holds.
         cuts : list of Cut
         precision : {"float32", "bfloat16"}
             That of weights and arithmetic; rows are float32.
         engine : str
             A name in `ENGINES`: what runs the network.
-        preprocessing : str or None
-            A name in `ARITHMETIC`: what is done to the images first.
 
         Returns
         -------
         rows : list of float32 ndarray of shape (n, ...), one for each cut
         """
-        return self.begin(images, cuts, precision, engine, ARITHMETIC[preprocessing]).fetch()
+        return self.begin(images, cuts, precision, engine, ARITHMETIC[None]).fetch()
 
     def begin(self, images, cuts, precision, engine, arithmetic):
-        """Begin what `rows` does.
+        """Begin what `rows` does, by an `Arithmetic` on the images first.
 
         Returns
         -------

@@ -21,7 +21,7 @@ def _import_keras():
     try:
         import keras
     except ModuleNotFoundError as error:
-        if error.name.partition(".")[0] != keras_backend():
+        if (error.name or "").partition(".")[0] != keras_backend():
             raise
         raise _not_installed(keras_backend()) from error
     return keras

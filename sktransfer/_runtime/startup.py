@@ -22,11 +22,12 @@ def without_start_up_lines():
         yield
         return
     try:
+        written = tempfile.TemporaryFile()  # noqa: SIM115, closed below
         standard_error = os.dup(2)
-    except OSError:  # closed, as in some services
+    except OSError:  # no room for a file, or standard error closed, as in some services
         yield
         return
-    with tempfile.TemporaryFile() as written:
+    with written:
         os.dup2(written.fileno(), 2)
         try:
             yield
@@ -34,4 +35,5 @@ def without_start_up_lines():
             os.dup2(standard_error, 2)
             os.close(standard_error)
             written.seek(0)
-            os.write(2, b"".join(line for line in written if not LINES.search(line)))
+            with contextlib.suppress(OSError):  # nobody reads any more
+                os.write(2, b"".join(line for line in written if not LINES.search(line)))

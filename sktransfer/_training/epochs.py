@@ -105,11 +105,14 @@ def padded(batch, size):
     n = len(batch[0])
     if n == size:
         return batch
-    rows, y, weights = (
-        np.concatenate([array, np.zeros((size - n, *array.shape[1:]), array.dtype)])
-        for array in batch
-    )
+    rows, y, weights = (filled(array, size) for array in batch)
     return rows, y, weights * np.float32(size / n)
+
+
+def filled(array, size):
+    """An array of so many items, by zeros at its end."""
+    zeros = np.zeros((size - len(array), *array.shape[1:]), array.dtype)
+    return np.concatenate([array, zeros])
 
 
 def describe(logs):

@@ -14,6 +14,7 @@ from sktransfer._networks.engines.keras import live
 from sktransfer._runtime.devices import whole_batches
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
+from sktransfer._training.epochs import filled
 from sktransfer._training.fitted import Weights
 
 MAX_FREE = 8
@@ -101,9 +102,8 @@ class CompiledSuffix:
         return live(keras.Model(self.model.inputs, self._head[-1].input))
 
     def _run(self, compiled, rows):
-        padded = np.zeros((whole_batches(PREDICT_BATCH), *rows.shape[1:]), dtype=np.float32)
-        padded[: len(rows)] = rows
-        [outputs] = compiled.fetch(compiled.submit(padded))
+        batch = filled(rows, whole_batches(PREDICT_BATCH))
+        [outputs] = compiled.fetch(compiled.submit(batch))
         return outputs[: len(rows)]
 
 
