@@ -88,10 +88,11 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         a two-dimensional X are flattened images. One may be -1, as in `numpy.reshape`.
 
     precision : {"float32", "bfloat16"}, default="float32"
-        Type of numbers in which the frozen network computes. Features are float32 in any
-        case. bfloat16 is less exact: by 0.6–0.7 % (relative L2 error) for VGG16 and
-        ResNet50, by 12 % for MobileNet. It pays only on processors that are faster in
-        bfloat16 (docs/benchmarks.md). Fit and predict with the same precision.
+        Type of numbers in which the network computes. Features, weights that are trained,
+        and the loss are float32 in any case. bfloat16 is less exact: by 0.6–0.7 % (relative
+        L2 error) for VGG16 and ResNet50, by 12 % for MobileNet. It pays only on processors
+        that are faster in bfloat16 (docs/benchmarks.md); training on others is six times
+        slower. Fit and predict with the same precision.
 
     engine : {"keras", "openvino"}, default="keras"
         What runs the frozen network.

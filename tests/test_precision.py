@@ -69,6 +69,23 @@ def test_a_classifier_keeps_to_its_precision(digits):
     assert 0 < np.abs(exact - logits).max() < 0.1 * np.abs(exact).max()
 
 
+@pytest.mark.filterwarnings("ignore:this CPU has no bfloat16:UserWarning")
+def test_layers_are_trained_in_bfloat16_and_their_weights_kept_in_float32(digits):
+    X, y = digits[0][:40], digits[1][:40] % 2
+    whole = {"unfreeze": "all", "early_stopping": False, "head_C": 1.0, "random_state": 0}
+    lean, exact = (
+        FineTunedConvNetClassifier(
+            "tiny", input_range=(0, 16), precision=precision, fine_tune_epochs=3, **whole
+        ).fit(X, y)
+        for precision in ("bfloat16", "float32")
+    )
+    assert {weight.dtype for weight in lean.model_.weights} == {"float32"}
+    losses = [each.history_["loss"] for each in (lean, exact)]
+    np.testing.assert_allclose(*losses, rtol=0.05)
+    assert losses[0][-1] != losses[1][-1]  # nothing is frozen: it is training that differs
+    assert np.abs(lean.predict_proba(X) - exact.predict_proba(X)).max() < 0.05
+
+
 @pytest.mark.parametrize(
     ("described", "expected"),
     [

@@ -14,7 +14,7 @@ def warn_if_slow_in_bfloat16():
     if CPU.is_file() and gpu() is None and not has_bfloat16(CPU.read_text()):
         warn(
             "this CPU has no bfloat16 arithmetic: precision='bfloat16' makes features less "
-            "exact and no faster here, and 'float32' is the better choice"
+            "exact and training slower here, and 'float32' is the better choice"
         )
 
 

@@ -129,14 +129,15 @@ def _fill_cache(run, pools, task):
 def predict_outputs(fitted, target, extractor, images, optimizer, verbose):
     """The outputs of a fitted network for images, on rows at its cut."""
     outputs = np.empty((len(images), target.n_outputs), dtype=np.float32)
+    network, spec = load_network(fitted.source()), fitted.suffix
     with (
-        borrowed(load_network(fitted.source()), fitted.suffix, target, optimizer) as suffix,
+        borrowed(network, spec, target, optimizer, fitted.precision) as suffix,
         images_bar(verbose, "Predicting", len(images)) as advance,
     ):
         suffix.set_weights(fitted.weights)
         for start in range(0, len(images), PREDICT_BATCH):
             chosen = range(start, min(start + PREDICT_BATCH, len(images)))
-            [rows] = extractor.rows(images, [(i, 0) for i in chosen], [fitted.suffix.cut])
+            [rows] = extractor.rows(images, [(i, 0) for i in chosen], [spec.cut])
             outputs[start : chosen.stop] = suffix.outputs(rows)
             advance(len(chosen))
     return outputs

@@ -21,7 +21,6 @@ from sktransfer._training.folds import trained_again
 from sktransfer._training.result import Result, certain_gain, merged
 from sktransfer._training.run import Run
 from sktransfer._training.stages import outputs_for, solved_again
-from sktransfer._training.suffix import borrowed
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from the head's weights to a rung's
 
@@ -167,7 +166,7 @@ def _losses_at(points, trial, result):
     if result.kept == trial.head.kept:  # rolled back, since its loss is not a number
         return np.full((len(points), len(judges)), np.nan)
     losses = np.empty((len(points), len(judges)))
-    with borrowed(run.network, spec, run.target, run.settings.optimizer) as suffix:
+    with run.suffix(spec) as suffix:
         start = _start(suffix, trial)
         for i, point in enumerate(points):
             weights = start.towards(result.weights, point.share)
@@ -190,7 +189,7 @@ def _as_it_is(best, trial):
     if best.stage.number == 0:
         return result
     run = trial.run
-    with borrowed(run.network, result.suffix, run.target, run.settings.optimizer) as suffix:
+    with run.suffix(result.suffix) as suffix:
         weights = _start(suffix, trial).towards(result.weights, best.point.share)
     return replace(result, weights=weights, share=best.point.share)
 
@@ -198,7 +197,7 @@ def _as_it_is(best, trial):
 def _with_solved_head(result, run, examples):
     """The result of a rung with its head solved again."""
     spec = result.suffix
-    with borrowed(run.network, spec, run.target, run.settings.optimizer) as suffix:
+    with run.suffix(spec) as suffix:
         weights = solved_again(result.weights, examples, run, spec, suffix)
     return replace(result, weights=weights)
 

@@ -7,6 +7,7 @@ import numpy as np
 from sktransfer._networks.frozen import adopt
 from sktransfer._runtime.progress import progress_bar
 from sktransfer._training.fitted import FittedNetwork
+from sktransfer._training.suffix import borrowed
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ class Run:
         return replace(
             self, settings=replace(self.settings, early_stopping=False), title=title
         )
+
+    def suffix(self, spec):
+        """A context of a compiled suffix of that kind."""
+        optimizer, precision = self.settings.optimizer, self.blank.precision
+        return borrowed(self.network, spec, self.target, optimizer, precision)
 
     def fitted(self, weights, suffix):
         """What predictions need."""

@@ -19,7 +19,7 @@ from sktransfer._training.epochs import Batches, describe, train_epochs
 from sktransfer._training.fitted import SuffixSpec, Weights
 from sktransfer._training.result import Epoch, Result
 from sktransfer._training.solving import LinearHead
-from sktransfer._training.suffix import PREDICT_BATCH, borrowed, initial_head
+from sktransfer._training.suffix import PREDICT_BATCH, initial_head
 
 WARM_UP = 0.2  # share of a stage's epochs
 STEPS = 200  # of fine-tuning: fewer images get more epochs …
@@ -144,11 +144,8 @@ class TrainedStage:
         """Train from the best weights so far; parameters as in `SolvedStage.run`."""
         if self.epochs == 0:
             return result
-        seed, optimizer = run.settings.seed + self.number, run.settings.optimizer
-        with (
-            borrowed(run.network, self.suffix, run.target, optimizer) as suffix,
-            seeded(seed),
-        ):
+        seed = run.settings.seed + self.number
+        with run.suffix(self.suffix) as suffix, seeded(seed):
             suffix.reset(self._initial(run, result, suffix), seed)
             record = self._train(run, result, suffix, train, judges, task)
         return self._settled(result, record)

@@ -30,13 +30,14 @@ class CompiledSuffix:
     Building and compiling a Keras model anew for each fit leaks memory and traces anew.
     """
 
-    def __init__(self, network, spec, target, optimizer):
+    def __init__(self, network, spec, target, optimizer, precision):
         with plain_settings():
             if spec.cut.position == network.info.output:
                 x = inputs = keras.Input(network.info.row_shape(spec.cut))
                 self._base = {}
             else:
                 copy, self._base = network.copy_above(spec.cut.position)
+                _compute_in(precision, copy)
                 inputs, x = copy.inputs[0], copy.outputs[0]
             self._head = list(spec.head.layers(pooled=spec.cut.pooling is not None))
             for layer in self._head:
@@ -104,24 +105,30 @@ class CompiledSuffix:
     def _run(self, compiled, rows):
         batch = filled(rows, whole_batches(PREDICT_BATCH))
         [outputs] = compiled.fetch(compiled.submit(batch))
-        return outputs[: len(rows)]
+        return outputs[: len(rows)].astype(np.float32, copy=False)
 
 
 @contextlib.contextmanager
-def borrowed(network, spec, target, optimizer):
+def borrowed(network, spec, target, optimizer, precision):
     """A compiled suffix of that kind, for one user at a time: from memory or built.
 
     A callback may predict, and another thread fit, while a stage is trained.
     """
     key = json.dumps(
-        [network.info.fingerprint, asdict(spec), target.kind, _optimizer_config(optimizer)],
+        [
+            network.info.fingerprint,
+            asdict(spec),
+            target.kind,
+            _optimizer_config(optimizer),
+            precision,
+        ],
         sort_keys=True,
         default=str,
     )
     with _lock, held_back():
         place = max((i for i, (kind, _) in enumerate(_free) if kind == key), default=None)
         if place is None:
-            suffix = CompiledSuffix(network, spec, target, optimizer)
+            suffix = CompiledSuffix(network, spec, target, optimizer, precision)
         else:
             suffix = _free.pop(place)[1]
     yield suffix  # and forget it, if an error leaves it in the middle of something
@@ -166,6 +173,13 @@ def _weights_of(layers):
 def _assign(variables, arrays):
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
+
+
+def _compute_in(precision, model):
+    """Have layers compute in a precision; their weights, and the loss, stay in float32."""
+    if precision == "bfloat16":
+        for layer in model._flatten_layers(include_self=False):
+            layer.dtype_policy = "mixed_bfloat16"
 
 
 def _freeze(layer, everything):
