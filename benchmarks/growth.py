@@ -75,7 +75,7 @@ tell(fit)
 """
 
 ROWS = """
-from sktransfer._features.store import FeatureCache
+from sktransfer._features.cache import FeatureCache
 keys = [i.to_bytes(32, "little") for i in range(0, n, n // 1000)]
 out = np.empty((len(keys), 512), np.float32)
 store = FeatureCache(folder).store("synthetic", (512,))
@@ -85,7 +85,7 @@ tell(store.refresh, read)
 """
 
 FILL = """
-from sktransfer._features.store import FeatureCache
+from sktransfer._features.cache import FeatureCache
 store = FeatureCache(folder).store("synthetic", (512,))
 rng = np.random.default_rng(0)
 for start in range(0, n, 10_000):

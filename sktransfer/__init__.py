@@ -13,7 +13,7 @@ from sktransfer._exceptions import (
     SktransferError,
     VersionWarning,
 )
-from sktransfer._features.store import CacheInfo, clear_cache
+from sktransfer._features.cache import CacheInfo, clear_cache
 from sktransfer._images.augmentation import ImageAugmentation
 from sktransfer._images.folders import load_image_folder
 from sktransfer._transformer import PretrainedFeatureTransformer

@@ -11,9 +11,9 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sktransfer._features.cache import FeatureCache
 from sktransfer._features.extractor import Extractor, find_info
 from sktransfer._features.reading import ImageReader
-from sktransfer._features.store import FeatureCache
 from sktransfer._networks.engines import ENGINES
 from sktransfer._networks.foreign import refuse_foreign
 from sktransfer._networks.packed import PackedNetwork

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 
 from sktransfer import ImageAugmentation
+from sktransfer._features.cache import FeatureCache
 from sktransfer._features.extractor import Extractor, find_info
 from sktransfer._features.reading import ImageReader
-from sktransfer._features.store import FeatureCache
 from sktransfer._networks.frozen import load
 from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._networks.source import source_of

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sktransfer import PretrainedFeatureTransformer, clear_cache
-from sktransfer._features.store import MANY_SEGMENTS, STALE_SECONDS, FeatureCache, RowStore
+from sktransfer._features.cache import FeatureCache
+from sktransfer._features.store import MANY_SEGMENTS, STALE_SECONDS, RowStore
 from sktransfer._networks.info import LayerInfo, NetworkInfo
 
 SHAPE = (5,)

@@ -24,11 +24,11 @@ from sktransfer import (
     PretrainedFeatureTransformer,
 )
 from sktransfer._features import reading
+from sktransfer._features.cache import FeatureCache
 from sktransfer._features.extractor import find_info
 from sktransfer._features.keys import ViewKey
 from sktransfer._features.reading import ImageReader
 from sktransfer._features.shelves import Shelves
-from sktransfer._features.store import FeatureCache
 from sktransfer._networks.engines import ENGINES
 from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._networks.source import TINY_WEIGHTS, source_of

@@ -5,10 +5,10 @@ import pytest
 
 from sktransfer import CacheWarning, ImageAugmentation
 from sktransfer._features import writer
+from sktransfer._features.cache import FeatureCache
 from sktransfer._features.keys import ViewKey
 from sktransfer._features.reading import ImageReader
 from sktransfer._features.shelves import Shelves
-from sktransfer._features.store import FeatureCache
 from sktransfer._features.writer import FLUSH_BYTES, Writers, rounded
 from sktransfer._networks.info import Cut, LayerInfo, NetworkInfo
 from sktransfer._networks.preprocessing import Preprocessing

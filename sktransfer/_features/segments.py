@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import uuid
 import zlib
 
@@ -17,6 +18,7 @@ import numpy as np
 
 SUFFIX = ".safetensors"
 TEMPORARY = ".tmp"
+OWN_TEMPORARY = "[0-9a-f]{32}" + re.escape(TEMPORARY)  # a name by `uuid`, as that of segments
 KEY_BYTES = 32
 MAX_HEADER_BYTES = 1 << 16
 SAFETENSORS_NAMES = {"float16": "F16", "float32": "F32", "uint8": "U8", "uint32": "U32"}
@@ -59,6 +61,12 @@ def write_durably(folder, name, content):
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def make_folder(cache, folder):
+    """Make a folder of the cache, and the cache, for this user's eyes only."""
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 class Segment:
