@@ -614,7 +614,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
     def _images(self, extractor, sources, name):
         """Images to train on or to judge by, those that are bad noted or refused."""
-        images = extractor.identify(sources, name)
+        images = extractor.identify(sources, name, self.verbose)
         if self.on_error == "raise":
             extractor.refuse_bad(images)
         else:

@@ -263,7 +263,7 @@ class PretrainedFeatureTransformer(
     def _transform(self, X, task=None):
         sources = check_images(self, X, reset=False)
         extractor = self._feature_extractor()
-        images = extractor.identify(sources)
+        images = extractor.identify(sources, verbose=self.verbose)
         if self.on_error == "raise":
             extractor.refuse_bad(images)
         items = [(position, 0) for position in range(len(images))]

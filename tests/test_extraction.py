@@ -1,5 +1,6 @@
 import functools
 import os
+import re
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from sktransfer._features.extractor import find_info
 from sktransfer._features.keys import ViewKey
 from sktransfer._features.reading import ImageReader
 from sktransfer._features.shelves import Shelves
+from sktransfer._images.digests import STEP_SECONDS
 from sktransfer._networks.engines import ENGINES
 from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._networks.source import TINY_WEIGHTS, source_of
@@ -210,18 +212,32 @@ def test_without_a_cache_all_is_computed_every_time():
     assert transformer.cache_info().bytes == 0
 
 
-def test_a_file_changed_in_place_is_computed_anew(tmp_path):
-    from PIL import Image
-
-    path = tmp_path / "image.bmp"  # of a size that does not depend on the pixels
-    Image.fromarray(IMAGES[0]).save(path)
-    status = path.stat()
-    before = tiny().fit_transform([path])
-    Image.fromarray(IMAGES[1]).save(path)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert path.stat().st_size == status.st_size
-    np.testing.assert_array_equal(tiny().transform([path]), tiny().transform(IMAGES[1:2]))
-    assert not np.array_equal(tiny().transform([path]), before)
+@pytest.mark.parametrize("age", [0, STEP_SECONDS + 0.1])  # seconds before it is remembered
+def test_a_file_that_was_changed_is_computed_anew(age, tmp_path):
+    kinds = "in place", "replaced", "linked", "the same"
+    paths = [tmp_path / f"{kind}.bmp" for kind in kinds]  # the size depends on no pixels
+    in_place, replaced, linked, same = paths
+    linked.symlink_to(tmp_path / "first.bmp")
+    for path, image in zip(paths, IMAGES, strict=False):
+        Image.fromarray(image).save(path, "BMP")
+    for i, image in enumerate(IMAGES[4:6]):
+        Image.fromarray(image).save(tmp_path / f"new {i}", "BMP")
+    statuses = [path.stat() for path in paths]
+    assert len({status.st_size for status in statuses}) == 1
+    time.sleep(age)
+    for _ in range(2):  # the second time by what is remembered
+        np.testing.assert_array_equal(
+            tiny().fit_transform(paths), tiny().transform(IMAGES[:4])
+        )
+    in_place.write_bytes((tmp_path / "new 0").read_bytes())
+    os.utime(in_place, ns=(statuses[0].st_atime_ns, statuses[0].st_mtime_ns))
+    (tmp_path / "new 1").rename(replaced)
+    os.utime(replaced, ns=(statuses[1].st_atime_ns, statuses[1].st_mtime_ns))
+    linked.unlink()
+    linked.symlink_to(same)
+    np.testing.assert_array_equal(
+        tiny().transform(paths), tiny().transform(IMAGES[[4, 5, 3, 3]])
+    )
 
 
 def test_a_flipped_byte_is_computed_anew(cache):
@@ -260,10 +276,14 @@ def test_a_damaged_or_stale_manifest_does_no_harm(cache):
 def test_what_does_not_fit_is_computed_and_not_kept(monkeypatch):
     monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", "1000")
     expected = tiny(cache_dir=None).fit_transform(IMAGES)
-    with pytest.warns(CacheWarning, match="SKTRANSFER_CACHE_SIZE"):
+    with pytest.warns(CacheWarning, match="SKTRANSFER_CACHE_SIZE") as caught:
         got = tiny().fit_transform(IMAGES)
     np.testing.assert_array_equal(got, expected)
     assert tiny().cache_info().bytes == 0
+    needed = re.search(r"SKTRANSFER_CACHE_SIZE=([\d.e+]+)", str(caught[0].message))[1]
+    monkeypatch.setenv("SKTRANSFER_CACHE_SIZE", needed)
+    tiny().fit_transform(IMAGES)
+    assert tiny().cache_info().bytes > 0
 
 
 def test_all_bad_rows_are_named_before_anything_is_computed(tmp_path):
@@ -370,17 +390,20 @@ classifier.fit(paths, np.arange(len(paths)) % 2)
 print(len(readings))
 PretrainedFeatureTransformer("tiny", cache_dir=None).fit_transform(paths)
 print(len(readings))
+classifier.fit(paths, np.arange(len(paths)) % 2)  # whose rows are there
+print(len(readings))
 """
 
 
-def test_a_file_is_read_once_in_a_cold_run(tmp_path):
+def test_a_file_is_read_once_in_a_cold_run_and_not_in_a_warm_one(tmp_path):
     paths = []
     for i in range(6):
         paths.append(str(tmp_path / f"{i}.png"))
         Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(paths[-1])
+    time.sleep(STEP_SECONDS)  # what has just been made is not remembered
     command = [sys.executable, "-c", COUNT_READINGS, str(tmp_path / "cache"), *paths]
     printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    assert printed.split() == ["6", "12"]
+    assert printed.split() == ["6", "12", "12"]
 
 
 def test_threads_share_a_cache():

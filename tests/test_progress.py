@@ -41,8 +41,11 @@ def test_a_file_gets_one_plain_line_for_each_bar(tmp_path, monkeypatch, capfd, d
     text = (tmp_path / "log").read_text()
     assert all(character.isprintable() or character == "\n" for character in text)
     assert [re.sub(r", (\d|loss).*", "", line) for line in lines_of(text)] == [
+        "Reading|20/20 images",
         "Features|20/20 images",
+        "Reading|60/60 images",
         "Features|60/60 images",
+        "Reading|60/60 images",
         "Features|60/60 views",
         "Stage 0|epoch 2/2",
         "Stage 1|epoch 2/2",
@@ -146,7 +149,9 @@ def test_a_notebook_without_widgets_gets_plain_lines_and_one_line_of_advice():
     text = "".join(stream["text"] for stream in streams)
     assert text.count('pip install "sktransfer[notebook]"') == 1
     assert [re.sub(r", (\d|loss).*", "", line) for line in lines_of(text)] == [
+        "Reading|20/20 images",
         "Features|20/20 images",
+        "Reading|60/60 images",
         "Features|60/60 images",
     ]
     assert "UserWarning" not in text

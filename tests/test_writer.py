@@ -43,15 +43,15 @@ def writers(shelves):
 
 
 def are_there(shelves, views):
-    return [shelves.have(view, [0]) for view in views]
+    return shelves.have(views, [0]).tolist()
 
 
 def test_the_first_rows_are_written_at_once(shelves, writers):
-    assert shelves.have(VIEWS[-1], [0])
+    assert shelves.have([VIEWS[-1]], [0])
     assert writers.n_written == 1
     writers.put(VIEWS[0], [ROW])
     writers.flush_if_due(left=np.inf)
-    assert not shelves.have(VIEWS[0], [0])
+    assert not shelves.have([VIEWS[0]], [0])
     assert writers.n_written == 1
 
 
@@ -69,22 +69,22 @@ def test_much_is_written_before_it_is_too_much_to_lose(shelves, writers):
 def test_a_part_of_what_others_may_repeat_is_written_at_once(shelves, writers):
     writers.put(VIEWS[0], [ROW])
     writers.flush_if_due(left=1000)
-    assert not shelves.have(VIEWS[0], [0])
+    assert not shelves.have([VIEWS[0]], [0])
     writers.flush_if_due(left=10)
-    assert shelves.have(VIEWS[0], [0])
+    assert shelves.have([VIEWS[0]], [0])
 
 
 def test_what_has_waited_is_written(shelves, writers, monkeypatch):
     writers.put(VIEWS[0], [ROW])
     monkeypatch.setattr(writer, "FLUSH_SECONDS", 0)
     writers.flush_if_due(left=np.inf)
-    assert shelves.have(VIEWS[0], [0])
+    assert shelves.have([VIEWS[0]], [0])
 
 
 def test_what_is_left_is_written_at_the_end_whatever_ends_it(shelves, writers):
     with writers:
         writers.put(VIEWS[0], [ROW])
-    assert shelves.have(VIEWS[0], [0])
+    assert shelves.have([VIEWS[0]], [0])
 
     def fail():
         with Writers(shelves, [0], keep=True) as others:
@@ -93,13 +93,13 @@ def test_what_is_left_is_written_at_the_end_whatever_ends_it(shelves, writers):
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert shelves.have(VIEWS[1], [0])
+    assert shelves.have([VIEWS[1]], [0])
 
 
 def test_what_is_not_to_be_kept_is_not_and_what_is_there_is_not_written_again(shelves):
     with Writers(shelves, [0], keep=False) as writers:
         writers.put(VIEWS[0], [ROW])
-    assert not shelves.have(VIEWS[0], [0])
+    assert not shelves.have([VIEWS[0]], [0])
     for n_written in (1, 0):
         with Writers(shelves, [0], keep=True) as writers:
             writers.put(VIEWS[0], [ROW])

@@ -47,15 +47,16 @@ def batches_of(missing, shelves, cuts, writers, batch_size):
     shelves.refresh()
     opened_before, alone = shelves.n_opened() - writers.n_written, True
     while seen < len(views):
-        shelves.refresh()
+        shelves.refresh_if_due()
         if alone and shelves.n_opened() - writers.n_written > opened_before:
             alone, rank = False, defaultdict(np.random.default_rng().random)
             views[seen:] = sorted(views[seen:], key=lambda view: rank[missing[view]])
         first, batch = seen, []
         while seen < len(views) and len(batch) < batch_size:
-            if not shelves.have(views[seen], cuts):
-                batch.append(views[seen])
-            seen += 1
+            some = views[seen : seen + batch_size - len(batch)]
+            there = shelves.have(some, cuts)
+            batch += [view for view, is_there in zip(some, there, strict=True) if not is_there]
+            seen += len(some)
         if batch:
             left = len(batch) / (seen - first) * (len(views) - seen)
             yield Batch(batch, math.inf if alone else left)

@@ -122,14 +122,11 @@ class FeatureCache:
         Segments used after `used_since` (seconds since the epoch) stay.
         """
         segments = sorted(self._segments(), key=lambda segment: segment[1].st_mtime)
-        excess = sum(s.st_size for _, s in segments) + nbytes - self.max_bytes
-        # The clock that dates files may lag behind the one that dates the use; a day ahead,
-        # it was wrong.
-        first, last = used_since - CLOCK_SECONDS, time.time() + DAY_SECONDS
-        removable = [(p, s) for p, s in segments if not first <= s.st_mtime <= last]
-        if excess > sum(s.st_size for _, s in removable):
+        excess = _size(segments) + nbytes - self.max_bytes
+        unused = [segment for segment in segments if not _is_used(segment[1], used_since)]
+        if excess > _size(unused):
             return False
-        for path, status in removable:
+        for path, status in unused:
             if excess <= 0:
                 break
             with contextlib.suppress(OSError):
@@ -137,10 +134,15 @@ class FeatureCache:
                 excess -= status.st_size
         return True
 
+    def in_use(self, used_since):
+        """Bytes of the segments that were used since a time."""
+        return _size(
+            segment for segment in self._segments() if _is_used(segment[1], used_since)
+        )
+
     def info(self):
         counter = _counters[self.folder]
-        size = sum(status.st_size for _, status in self._segments())
-        return CacheInfo(counter["hits"], counter["misses"], size)
+        return CacheInfo(counter["hits"], counter["misses"], _size(self._segments()))
 
     def count(self, *, hits, misses):
         _counters[self.folder].update(hits=hits, misses=misses)
@@ -153,6 +155,17 @@ class FeatureCache:
             if path.suffix == SUFFIX:
                 with contextlib.suppress(OSError):
                     yield path, path.stat()
+
+
+def _size(segments):
+    return sum(status.st_size for _, status in segments)
+
+
+def _is_used(status, since):
+    """Whether a segment was used since a time."""
+    # The clock that dates files may lag behind the one that dates the use; a day ahead, it
+    # was wrong.
+    return since - CLOCK_SECONDS <= status.st_mtime <= time.time() + DAY_SECONDS
 
 
 def clear_cache(cache_dir="default"):

@@ -11,12 +11,11 @@ import numpy as np
 
 from sktransfer._features.agenda import batches_of
 from sktransfer._features.computing import Computer, load_network
+from sktransfer._features.identification import identify
 from sktransfer._features.keys import ViewKey
 from sktransfer._features.reading import Images
 from sktransfer._features.shelves import Shelves
 from sktransfer._features.writer import Writers
-from sktransfer._images.formats import UnreadableImageError, quiet_pillow
-from sktransfer._images.sources import content_of, digest_of
 from sktransfer._networks.engines import ENGINES
 
 
@@ -90,21 +89,25 @@ class Extractor:
         """The shape of a row at one cut."""
         return self._shelves.shapes[self.cuts.index(cut)]
 
-    def identify(self, sources, name="X"):
-        """Read each source once, for its digest; open those whose rows are not all there."""
+    def identify(self, sources, name="X", verbose=0):
+        """The images that sources are; those whose rows are not all there are opened.
+
+        Parameters
+        ----------
+        sources : sequence
+        name : str, default="X"
+            What they are called where one of them is bad.
+        verbose : int, default=0
+            Whether to show a bar.
+
+        Returns
+        -------
+        images : Images
+        """
         images = Images(sources, name)
         self._shelves.refresh()
-        with quiet_pillow:
-            for i, source in enumerate(sources):
-                try:
-                    content = content_of(source)
-                    digest = digest_of(content)
-                    if not self._is_known(digest):
-                        self._computer.reader.check(content)
-                        images.hold(i, content)
-                    images.digests[i] = digest
-                except UnreadableImageError as error:
-                    images.bad[i] = str(error)
+        computer = self._computer
+        identify(images, computer.reader, self._are_known, computer.n_readers(), verbose)
         return images
 
     def refuse_bad(self, images):
@@ -115,17 +118,17 @@ class Extractor:
 
     def find_bad(self, images):
         """Note those too that only decoding shows to be bad, of images without rows."""
-        unknown = [
-            i
-            for i, digest in enumerate(images.digests)
-            if i not in images.bad and not self._is_known(digest)
-        ]
+        good = images.good()
+        known = self._are_known([images.digests[i] for i in good])
+        unknown = good[~known].tolist()
         self._computer.check_pixels(images, unknown, self.info.input_size)
 
-    def _is_known(self, digest):
-        """Whether rows of an image are there at all cuts that are kept, so that it is good."""
+    def _are_known(self, digests):
+        """Of which images rows are there at all cuts that are kept, so that they are good."""
         cuts = self._shelves.kept_cuts()
-        return bool(cuts) and self._shelves.have(ViewKey(digest, 0), cuts)
+        if not cuts:
+            return np.zeros(len(digests), dtype=bool)
+        return self._shelves.have([ViewKey(digest, 0) for digest in digests], cuts)
 
     def rows(self, images, items, cuts, *, keep=True, watch=_unwatched):
         """The rows of some views at some cuts, looked up or computed.
@@ -224,7 +227,12 @@ class Extractor:
     def _missing(self, views):
         """Of these, those of which rows are missing at some cut."""
         cuts = self._shelves.kept_cuts()
-        return {view: i for view, i in views.items() if not self._shelves.have(view, cuts)}
+        there = self._shelves.have(list(views), cuts)
+        return {
+            view: views[view]
+            for view, is_there in zip(views, there, strict=True)
+            if not is_there
+        }
 
     def _was_outdated(self):
         """Load the network; whether what was known of it was out of date, and no more is."""

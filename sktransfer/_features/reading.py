@@ -1,5 +1,6 @@
 """Sources → images that are identified, and pixels as a network takes them."""
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from sktransfer._exceptions import (
 )
 from sktransfer._images import decoding
 from sktransfer._images.formats import UnreadableImageError
-from sktransfer._images.sources import content_of, digest_of, path_of
+from sktransfer._images.sources import path_of, read
 from sktransfer._networks.preprocessing import Preprocessing
 
 HELD_BYTES = 128 << 20  # of files that are read and not yet decoded
@@ -39,16 +40,18 @@ class Images:
         self.digests = [None] * len(sources)
         self.bad = {}
         self._rows = range(len(sources))  # of X, which more images may have been passed in
-        self._held, self._room = {}, HELD_BYTES
+        self._held, self._room, self._lock = {}, HELD_BYTES, threading.Lock()
 
     def __len__(self):
         return len(self.sources)
 
     def hold(self, position, content):
         """Keep what was read of a file until it is decoded, if there is room."""
-        if isinstance(content, bytes) and len(content) <= self._room:
-            self._held[position] = content
-            self._room -= len(content)
+        if isinstance(content, bytes):
+            with self._lock:
+                if len(content) <= self._room:
+                    self._held[position] = content
+                    self._room -= len(content)
 
     def taken(self, position):
         """What was read of a file, held no longer; None if it was not held."""
@@ -123,7 +126,8 @@ class ImageReader:
         """
         content = images.taken(position)
         if content is None:
-            content = content_of(images.sources[position])
-            if digest_of(content) != images.digests[position]:
+            image = read(images.sources[position])
+            if image.digest != images.digests[position]:
                 raise UnreadableImageError("was changed while it was being read")
+            content = image.content
         return decoding.decode(content, size, self.input_range, self.max_image_pixels)

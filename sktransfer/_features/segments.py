@@ -20,6 +20,7 @@ SUFFIX = ".safetensors"
 TEMPORARY = ".tmp"
 OWN_TEMPORARY = "[0-9a-f]{32}" + re.escape(TEMPORARY)  # a name by `uuid`, as that of segments
 KEY_BYTES = 32
+BESIDE_BYTES = KEY_BYTES + 4  # each row: its key and checksum
 MAX_HEADER_BYTES = 1 << 16
 SAFETENSORS_NAMES = {"float16": "F16", "float32": "F32", "uint8": "U8", "uint32": "U32"}
 
@@ -70,7 +71,7 @@ def make_folder(cache, folder):
 
 
 class Segment:
-    """A segment open for reading: its keys and checksums in memory, its rows on disk.
+    """A segment that is read: its checksums are in memory, its keys and rows on disk.
 
     Parameters
     ----------
@@ -85,6 +86,12 @@ class Segment:
         The file does not hold rows of that shape and dtype, or not all of them.
     OSError
         It cannot be read.
+
+    Attributes
+    ----------
+    path : Path
+    nbytes : int
+        Of the file.
     """
 
     def __init__(self, path, shape, dtype):
@@ -97,20 +104,40 @@ class Segment:
             except (LookupError, TypeError, ValueError, RecursionError) as error:
                 raise InvalidSegmentError(f"{path} is no segment: {error}") from None
 
-    def read(self, positions, out):
+    def __len__(self):
+        """How many rows it has."""
+        return len(self._checksums)
+
+    def keys(self):
+        """The keys of its rows: uint64 ndarray of shape (n, KEY_BYTES // 8)."""
+        with open(self.path, "rb") as file:
+            file.seek(self._keys_start)
+            keys = np.fromfile(file, np.uint64, len(self) * KEY_BYTES // 8)
+        if keys.size < len(self) * KEY_BYTES // 8:
+            raise InvalidSegmentError(f"{self.path} is truncated")
+        return keys.reshape(len(self), -1)
+
+    def read(self, keys, positions, out):
         """Copy rows into `out`, one for one; return which of them were intact.
 
         Rows in half precision may be read as float32.
+
+        Parameters
+        ----------
+        keys : sequence of bytes
+            Of the rows.
+        positions : sequence of int
+        out : sequence of ndarray
         """
         intact = []
         buffer = np.empty(self._shape, self._dtype)
         with open(self.path, "rb", buffering=0) as file:
-            for position, row in zip(positions, out, strict=True):
+            for key, position, row in zip(keys, positions, out, strict=True):
                 target = row if row.dtype == self._dtype else buffer
                 file.seek(self._rows_start + position * target.nbytes)
                 view = memoryview(target).cast("B")
                 whole = file.readinto(view) == target.nbytes
-                checksum = _checksum(self.keys[position], view)
+                checksum = _checksum(key, view)
                 intact.append(whole and checksum == self._checksums[position])
                 if target is not row:
                     np.take(FROM_HALF, target.view(np.uint16), out=row, mode="wrap")
@@ -139,11 +166,9 @@ class Segment:
             if not there:
                 raise ValueError(f"it is truncated within {name!r}")
             starts[name] = 8 + header_bytes + start
-        self._rows_start = starts["rows"]
+        self._keys_start, self._rows_start = starts["keys"], starts["rows"]
         file.seek(starts["checksums"])
-        self._checksums = np.frombuffer(file.read(4 * n), "<u4").tolist()
-        file.seek(starts["keys"])
-        self.keys = np.frombuffer(file.read(KEY_BYTES * n), f"V{KEY_BYTES}").tolist()
+        self._checksums = np.frombuffer(file.read(4 * n), "<u4")
 
 
 def _checksum(key, row):

@@ -3,16 +3,18 @@
 import itertools
 import math
 import time
-from collections import defaultdict
 
 import numpy as np
 
 from sktransfer._exceptions import CacheWarning, warn
 from sktransfer._features.keys import KeyMaker, namespace
+from sktransfer._features.segments import BESIDE_BYTES
 
 # Rows of an unaltered image are kept as computed; those of its augmented views, which only
 # training sees, in half the space: no accuracy is lost (docs/benchmarks.md).
 UNALTERED, AUGMENTED = np.dtype(np.float32), np.dtype(np.float16)
+
+SAFETY = 1.1  # as the figure is rounded
 
 
 class Shelf:
@@ -27,12 +29,14 @@ class Shelf:
     def __init__(self, key_of, store):
         self.key_of, self.store = key_of, store
 
-    def __contains__(self, view):
-        return self.key_of(view) in self.store
+    def have(self, views):
+        """Whether the row of each view is there: an array of bool."""
+        return self.store.have([self.key_of(view) for view in views])
 
     @property
     def row_nbytes(self):
-        return self.store.dtype.itemsize * math.prod(self.store.shape)
+        """What a row takes on the disk."""
+        return self.store.dtype.itemsize * math.prod(self.store.shape) + BESIDE_BYTES
 
 
 class Shelves:
@@ -86,16 +90,27 @@ class Shelves:
         """How many segments of rows were opened so far, whoever wrote them."""
         return sum(shelf.store.n_opened for shelf in self._shelves.values())
 
-    def have(self, view, cuts):
-        """Whether the rows of a view are there at all of some cuts."""
-        return all(view in self.shelf(cut, view.number) for cut in cuts)
+    def refresh_if_due(self):
+        """Refresh, unless that would take more than a small part of the time."""
+        for shelf in self._shelves.values():
+            shelf.store.refresh_if_due()
+
+    def have(self, views, cuts):
+        """Whether the rows of each view are there at all of some cuts: an array of bool."""
+        there = np.ones(len(views), dtype=bool)
+        for augmented in (False, True):
+            places = [i for i, view in enumerate(views) if (view.number != 0) == augmented]
+            some = [views[i] for i in places]
+            for cut in cuts if places else ():
+                there[places] &= self._shelves[cut, augmented].have(some)
+        return there
 
     def touch(self, views):
         """Note that what is there of some views is used."""
         for (cut, augmented), shelf in self._shelves.items():
             if cut in self._kept:
                 here = [view for view in views if (view.number != 0) == augmented]
-                shelf.store.touch(map(shelf.key_of, here))
+                shelf.store.touch([shelf.key_of(view) for view in here])
 
     def take(self, wanted, cuts, outs):
         """Copy what is there of wanted views, at all of some cuts.
@@ -115,15 +130,15 @@ class Shelves:
             del wanted[view]
 
     def _copy(self, wanted, cut, out):
-        keys_of = defaultdict(lambda: [None] * len(out))  # by shelf
-        for view, positions in wanted.items():
-            shelf = self.shelf(cut, view.number)
-            key = shelf.key_of(view)
-            for position in positions:
-                keys_of[shelf][position] = key
+        """Copy the rows at one cut; return which were there."""
         found = np.zeros(len(out), dtype=bool)
-        for shelf, keys in keys_of.items():
-            found |= shelf.store.read(keys, out)
+        for augmented in (False, True):
+            shelf, keys, places = self._shelves[cut, augmented], [], []
+            for view, positions in wanted.items():
+                if (view.number != 0) == augmented:
+                    keys += [shelf.key_of(view)] * len(positions)
+                    places += positions
+            found[places] = shelf.store.read(keys, [out[place] for place in places])
         return found
 
     def can_keep(self, views, cuts):
@@ -136,8 +151,11 @@ class Shelves:
         nbytes = sum(self.shelf(cut, view.number).row_nbytes for view in views for cut in kept)
         room = self._cache.make_room(nbytes, self._since)
         if not room:
-            limit = f"SKTRANSFER_CACHE_SIZE = {self._cache.max_bytes:.3g} bytes"
-            self.give_up(f"{nbytes:.3g} bytes more exceed its limit, {limit}")
+            needed = SAFETY * (self._cache.in_use(self._since) + nbytes)
+            self.give_up(
+                f"{nbytes:.3g} bytes more exceed its limit of {self._cache.max_bytes:.3g}; "
+                f"the environment variable SKTRANSFER_CACHE_SIZE={needed:.2g} makes room"
+            )
         return room
 
     def give_up(self, reason):

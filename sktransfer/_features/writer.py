@@ -4,6 +4,8 @@ import time
 
 import numpy as np
 
+from sktransfer._features.store import MANY_SEGMENTS
+
 FLUSH_SECONDS = 1.0  # work that a killed process loses
 FLUSH_BYTES = 32 << 20
 FLUSH_SHARE = 0.05  # of what is left: what another process repeats, not knowing it done
@@ -49,8 +51,7 @@ class Writers:
     def _put(self, view, cut, row):
         shelf = self._shelves.shelf(cut, view.number)
         row = rounded(row, shelf.store.dtype)
-        # It may be there already, where another cut of the view was missing.
-        if cut in self._kept and not self._shelves.gave_up and view not in shelf:
+        if cut in self._kept and not self._shelves.gave_up:
             if shelf not in self._of_shelf:
                 self._of_shelf[shelf] = _Writer(shelf.store, self._shelves.give_up)
             self._of_shelf[shelf].add(shelf.key_of(view), row)
@@ -69,6 +70,7 @@ class _Writer:
     def __init__(self, store, give_up):
         self._store, self._give_up = store, give_up
         self.n_written = 0
+        self._unmerged = []  # names of segments
         self._forget()
 
     def add(self, key, row):
@@ -89,13 +91,25 @@ class _Writer:
         self._store.tidy()
 
     def _flush(self):
-        if self._rows:
+        there = self._store.have(list(self._rows))  # if another cut of a view was missing
+        rows = [
+            pair
+            for pair, is_there in zip(self._rows.items(), there, strict=True)
+            if not is_there
+        ]
+        if rows:
             try:
-                self._store.write(list(self._rows), np.stack(list(self._rows.values())))
-                self.n_written += 1
+                self._write(dict(rows))
             except OSError as error:
                 self._give_up(f"{error.strerror} ({self._store.folder})")
         self._forget()
+
+    def _write(self, rows):
+        self._unmerged.append(self._store.write(list(rows), np.stack(list(rows.values()))))
+        self.n_written += 1
+        if len(self._unmerged) > MANY_SEGMENTS:
+            self.n_written += self._store.merge(self._unmerged)
+            self._unmerged = []
 
     def _forget(self):
         self._rows, self._nbytes, self._since = {}, 0, time.monotonic()

@@ -10,9 +10,11 @@ import io
 import os
 import stat
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 
+from sktransfer._images.digests import recall, remember
 from sktransfer._images.formats import (
     LONGEST_PATH,
     UnreadableImageError,
@@ -41,7 +43,7 @@ def path_of(source):
 def content_of(source):
     """The content of a source: the bytes of an encoded file, or an array."""
     if isinstance(source, (str, os.PathLike)):
-        return _read_file(source)
+        return _read_file(source).content
     if isinstance(source, ENCODED):
         return _not_empty(bytes(source))
     if isinstance(source, np.ndarray):
@@ -55,6 +57,43 @@ def content_of(source):
         raise UnreadableImageError("is a missing value")
     hint = ": pass its read()" if isinstance(source, io.IOBase) else ""
     raise UnreadableImageError(f"is a {type(source).__name__}, not an image{hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImage:
+    """What was read of a source.
+
+    Attributes
+    ----------
+    content : bytes or ndarray
+    digest : bytes
+    """
+
+    content: object
+    digest: bytes
+
+
+def read(source):
+    """Read a source; the digest of a file is remembered.
+
+    Returns
+    -------
+    image : ReadImage
+    """
+    path = path_of(source)
+    if path is None:
+        content = content_of(source)
+        return ReadImage(content, digest_of(content))
+    file = _read_file(path)
+    digest = digest_of(file.content)
+    remember(path, file.status, digest)
+    return ReadImage(file.content, digest)
+
+
+def recalled_digest(source):
+    """The digest of a file that was read before and is unchanged, or None."""
+    path = path_of(source)
+    return None if path is None else recall(path)
 
 
 def digest_of(content):
@@ -71,6 +110,14 @@ def _is_pil(source):
     return pil is not None and isinstance(source, pil.Image)
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What was read of a file, and its status before."""
+
+    content: bytes
+    status: os.stat_result
+
+
 def _read_file(path):
     _refuse_encoded_text(path)
     try:
@@ -80,7 +127,8 @@ def _read_file(path):
         if not stat.S_ISREG(mode):  # opening a FIFO would wait for ever
             raise UnreadableImageError("is not a regular file")
         with open(path, "rb", buffering=0) as file:
-            return _not_empty(file.read())
+            status = os.fstat(file.fileno())
+            return _File(_not_empty(file.read()), status)
     except FileNotFoundError:
         raise UnreadableImageError("does not exist") from None
     except PermissionError:
