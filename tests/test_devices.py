@@ -8,7 +8,7 @@ import pytest
 from memory import forget_networks
 
 from sktransfer import PretrainedFeatureTransformer
-from sktransfer._runtime import devices
+from sktransfer._runtime import devices, workers
 from sktransfer._runtime.backend import keras_backend
 from sktransfer._runtime.devices import gpu
 
@@ -70,11 +70,38 @@ def test_replicas_of_tensorflow_are_refused_with_the_remedy(digits):
         transformer.transform(digits[0][:2])
 
 
+VISIBLE_IN_WORKERS = """
+import os
+from multiprocessing import current_process
+from joblib import Parallel, delayed
+
+def visible():
+    from sktransfer._runtime import keras
+    return current_process().name, os.environ["CUDA_VISIBLE_DEVICES"]
+
+for name, gpus in Parallel(2)(delayed(visible)() for _ in range(4)):
+    print(name, gpus)
+print("main", os.environ["CUDA_VISIBLE_DEVICES"])
+"""
+
+
+def test_workers_of_joblib_take_gpus_in_turn():
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "5,7"}
+    command = [sys.executable, "-c", VISIBLE_IN_WORKERS]
+    printed = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    *seen, main = [line.split() for line in printed.splitlines()]
+    assert main == ["main", "5,7"]
+    for name, gpus in seen:
+        assert gpus == "57"[(int(name.removeprefix("LokyProcess-")) - 1) % 2]
+
+
 def test_a_gpu_that_is_there_and_unused_is_said_once(digits, tmp_path, monkeypatch):
     if gpu() is not None:
         pytest.skip("a GPU computes")
     (tmp_path / "nvidia0").touch()
-    monkeypatch.setattr(devices, "DEVICES", tmp_path)
+    monkeypatch.setattr(workers, "DEVICES", tmp_path)
     devices.warn_of_idle_gpu.cache_clear()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # asked for: nothing to say
     forget_networks()

@@ -12,7 +12,8 @@ from sktransfer._features.reading import ImageReader
 from sktransfer._images.formats import UnreadableImageError, quiet_pillow
 from sktransfer._networks.engines import ENGINES
 from sktransfer._runtime.devices import gpu
-from sktransfer._runtime.threads import Workers, granted_threads
+from sktransfer._runtime.threads import Workers
+from sktransfer._runtime.workers import granted_threads
 
 LOOK_AHEAD = 16  # images that are at least being decoded while others are computed
 LOOK_AHEAD_OF_THREAD = 4

@@ -1,6 +1,5 @@
 """Which images there are: each source read for its digest, several at a time."""
 
-import math
 from dataclasses import dataclass
 
 from sktransfer._features.reading import ImageReader, Images
@@ -30,7 +29,7 @@ def identify(images, reader, are_known, n_threads, verbose):
         Whether to show a bar.
     """
     identification = _Identification(images, reader, are_known)
-    size = min(LARGEST_PART, math.ceil(len(images) / (PARTS_OF_A_THREAD * n_threads)))
+    size = min(LARGEST_PART, 1 + len(images) // (PARTS_OF_A_THREAD * n_threads))
     parts = _parts(range(len(images)), size)
     with (
         quiet_pillow,

@@ -3,12 +3,10 @@
 import functools
 import os
 import sys
-from pathlib import Path
 
 from sktransfer._exceptions import warn
 from sktransfer._runtime.backend import keras_backend
-
-DEVICES = Path("/dev")
+from sktransfer._runtime.workers import VISIBLE, gpus_there
 
 
 def gpu():
@@ -32,8 +30,7 @@ def warn_of_idle_gpu():
 
 
 def _is_there():
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
-    return not hidden and any(DEVICES.glob("nvidia[0-9]*"))
+    return os.environ.get(VISIBLE, "all") not in ("", "-1") and bool(gpus_there())
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import os
 from sktransfer._runtime.backend import ONEDNN, keras_backend
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.startup import without_start_up_lines
-from sktransfer._runtime.threads import granted_threads
+from sktransfer._runtime.workers import granted_threads, take_gpus_in_turn
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -45,6 +45,7 @@ def _set_up_tensorflow():
 
 
 with held_back(), without_start_up_lines():
+    take_gpus_in_turn()
     os.environ.setdefault(ONEDNN, "1")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX takes 75 % of a GPU
     keras = _import_keras()

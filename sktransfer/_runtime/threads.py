@@ -7,7 +7,6 @@ written in C, whose calls an interrupt comes before or after.
 """
 
 import contextlib
-import os
 import threading
 from queue import Empty, SimpleQueue
 
@@ -85,9 +84,3 @@ def _work(tasks):
         task.run()
         del task  # and what it holds, while this thread waits for the next one
     tasks.put(None)  # for the next thread
-
-
-def granted_threads():
-    """How many joblib grants the libraries of a worker; None outside of one."""
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    return int(threads) if threads.isdigit() else None

@@ -8,7 +8,7 @@ from joblib import cpu_count
 
 from sktransfer._exceptions import BackboneError
 from sktransfer._runtime.backend import installed_version
-from sktransfer._runtime.threads import granted_threads
+from sktransfer._runtime.workers import granted_threads
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
