@@ -4,11 +4,15 @@ Prints, and draws into a file if one is named, seconds and peak memory against
 
 - the number of images (100 to 20,000 of 16 × 16 pixels, the embedded network), extracted from
   an empty cache, and looked up;
+- the number of files (1,000 to 100,000 such images): looked up, and of that what it takes to
+  identify them;
 - the number of views (1 to 32 of 200 images, the embedded network): a fit of one stage;
 - the number of trained layers (1 to 16, all alike, 60 images in 4 views): a fit whose rows are
   all there;
-- the number of rows of 512 numbers in a cache (1,000 to 1,000,000): opening it, and looking up
-  1,000 rows by their keys.
+- the number of rows in a cache (1,000 to 10,000,000 of 8 numbers): opening it, and looking up
+  1,000 rows by their keys;
+- the number of segments in a cache (20 to 20,000 of 50 rows): looking up 100 batches of 32
+  images.
 
 Every point is measured in a process of its own, after its imports and a warm-up. The exponent
 p is that of a + b · size**p, by least squares of relative errors; 1 is linear. ``quick`` stops
@@ -24,7 +28,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 PRELUDE = """
-import os, pathlib, sys, time
+import hashlib, os, pathlib, sys, time
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import sktransfer._training.fit
@@ -32,6 +36,8 @@ from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
 n, folder = int(sys.argv[1]), sys.argv[2]
 def images(n, side=16):
     return np.random.default_rng(0).integers(0, 256, (n, side, side), dtype=np.uint8)
+def key(i):
+    return hashlib.sha256(i.to_bytes(8, "little")).digest()
 def tell(*functions):
     for function in functions:
         started = time.perf_counter()
@@ -47,6 +53,18 @@ X = images(n)
 transformer = PretrainedFeatureTransformer("tiny", input_size=(16, 16), cache_dir=folder)
 transformer.fit_transform(255 - X[:20])
 tell(lambda: transformer.fit_transform(X), lambda: transformer.fit_transform(X))
+"""
+
+FILES = """
+from PIL import Image
+paths = [f"{folder}/{i}.bmp" for i in range(n)]
+for path, image in zip(paths, images(n)):
+    Image.fromarray(image).save(path)
+time.sleep(2.5)  # digests of newer files are not remembered
+transformer = PretrainedFeatureTransformer("tiny", input_size=(16, 16), cache_dir=folder)
+transformer.fit_transform(paths)
+extractor = transformer._feature_extractor()
+tell(lambda: transformer.transform(paths), lambda: extractor.identify(paths))
 """
 
 VIEWS = """
@@ -76,24 +94,41 @@ tell(fit)
 
 ROWS = """
 from sktransfer._features.cache import FeatureCache
-keys = [i.to_bytes(32, "little") for i in range(0, n, n // 1000)]
-out = np.empty((len(keys), 512), np.float32)
-store = FeatureCache(folder).store("synthetic", (512,))
+keys = [key(i) for i in range(0, n, n // 1000)]
+out = np.empty((len(keys), 8), np.float32)
+store = FeatureCache(folder).store("synthetic", (8,))
 def read():
     assert store.read(keys, out).all()
 tell(store.refresh, read)
 """
 
+SEGMENTS = """
+from sktransfer._features.cache import FeatureCache
+rng = np.random.default_rng(0)
+out = np.empty((32, 8), np.float32)
+store = FeatureCache(folder).store("synthetic", (8,))
+store.refresh()
+def batches():
+    for _ in range(100):
+        store.refresh_if_due()
+        keys = [key(i) for i in rng.integers(0, 50 * n, 32).tolist()]
+        assert store.have(keys).all() and store.read(keys, out).all()
+batches()
+tell(batches)
+"""
+
 FILL = """
 from sktransfer._features.cache import FeatureCache
-store = FeatureCache(folder).store("synthetic", (512,))
+store = FeatureCache(folder).store("synthetic", (8,))
 rng = np.random.default_rng(0)
-for start in range(0, n, 10_000):
-    numbers = range(start, min(start + 10_000, n))
-    rows = rng.random((len(numbers), 512), dtype=np.float32)
-    store.write([i.to_bytes(32, "little") for i in numbers], rows)
+for start in range(0, N_ROWS, IN_SEGMENT):
+    numbers = range(start, min(start + IN_SEGMENT, N_ROWS))
+    rows = rng.random((len(numbers), 8), dtype=np.float32)
+    store.write([key(i) for i in numbers], rows)
 tell()
 """
+FILL_ROWS = FILL.replace("N_ROWS", "n").replace("IN_SEGMENT", "10_000")
+FILL_SEGMENTS = FILL.replace("N_ROWS", "50 * n").replace("IN_SEGMENT", "50")
 
 
 class Growth(NamedTuple):
@@ -151,15 +186,22 @@ def grow(code, sizes, against, steps, *, fill=None):
 
 def growths(quick):
     images = [100, 300, 1000, 3000, 10_000, 20_000]
+    files = [1000, 3000, 10_000, 30_000, 100_000]
     views, depths = [1, 2, 4, 8, 16, 32], [1, 2, 4, 8, 16]
-    rows = [1000, 10_000, 100_000, 300_000, 1_000_000]
+    rows = [1000, 10_000, 100_000, 1_000_000, 10_000_000]
+    segments = [20, 200, 2000, 20_000]
     if quick:
-        images, views, depths, rows = images[:4], views[::2], depths[::2], rows[:3]
+        images, files, rows, segments = images[:4], files[:3], rows[:3], segments[:3]
+        views, depths = views[::2], depths[::2]
     yield from grow(IMAGES, images, "images", ["extraction, cold", "extraction, warm"])
+    steps = ["extraction from files, warm", "of which identification"]
+    yield from grow(FILES, files, "files", steps)
     yield from grow(VIEWS, views, "views", ["fit"])
     yield from grow(DEPTH, depths, "trained layers", ["fit, rows there"])
     steps = ["opening a cache", "looking up 1,000 rows"]
-    yield from grow(ROWS, rows, "rows in the cache", steps, fill=FILL)
+    yield from grow(ROWS, rows, "rows in the cache", steps, fill=FILL_ROWS)
+    steps = ["100 batches"]
+    yield from grow(SEGMENTS, segments, "segments in the cache", steps, fill=FILL_SEGMENTS)
 
 
 def draw(growths, path):

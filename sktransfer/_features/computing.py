@@ -1,7 +1,6 @@
 """How missing rows are computed: images decoded ahead, drawn, and run by batches."""
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +11,7 @@ from sktransfer._features.reading import ImageReader
 from sktransfer._images.formats import UnreadableImageError, quiet_pillow
 from sktransfer._networks.engines import ENGINES
 from sktransfer._runtime.devices import gpu
-from sktransfer._runtime.threads import Workers
+from sktransfer._runtime.threads import Workers, behind
 from sktransfer._runtime.workers import granted_threads
 
 LOOK_AHEAD = 16  # images that are at least being decoded while others are computed
@@ -73,9 +72,9 @@ class Computer:
         network = load_network(self.source)
         with quiet_pillow, self._decoders() as decoders:
             drawings = self._drawings(network, decoders, images, positions, agenda)
-            drawn_ahead = _behind(drawings, self._n_ahead(network.info))
+            drawn_ahead = behind(drawings, self._n_ahead(network.info))
             begun = (self._begun(network, cuts, images, drawing) for drawing in drawn_ahead)
-            for computation in _behind(begun, IN_FLIGHT):
+            for computation in behind(begun, IN_FLIGHT):
                 yield computation.batch, computation.rows_of()
 
     def check_pixels(self, images, positions, size):
@@ -172,13 +171,3 @@ class _Computation:
         if self.good:
             rows_of |= zip(self.good, zip(*self.rows.fetch(), strict=True), strict=True)
         return rows_of
-
-
-def _behind(items, n):
-    """The items of a generator, each when n more have been made."""
-    made = deque()
-    for item in items:
-        made.append(item)
-        if len(made) > n:
-            yield made.popleft()
-    yield from made

@@ -8,9 +8,9 @@ from sktransfer._images.sources import read, recalled_digest
 from sktransfer._runtime.progress import images_bar
 from sktransfer._runtime.threads import Workers
 
-LARGEST_PART = 256  # images that a thread takes at once
-PARTS_OF_A_THREAD = 4  # at least, so that all end together
-READ_TOGETHER = 16  # files that a thread has in memory
+SMALLEST_PART, LARGEST_PART = 4, 256  # images that a thread takes at once
+PARTS_OF_A_THREAD = 4  # so that all end together
+READ_BYTES = 8 << 20  # of files that a thread has in memory
 
 
 def identify(images, reader, are_known, n_threads, verbose):
@@ -29,17 +29,19 @@ def identify(images, reader, are_known, n_threads, verbose):
         Whether to show a bar.
     """
     identification = _Identification(images, reader, are_known)
-    size = min(LARGEST_PART, 1 + len(images) // (PARTS_OF_A_THREAD * n_threads))
-    parts = _parts(range(len(images)), size)
-    with (
-        quiet_pillow,
-        Workers(n_threads, "sktransfer-identify") as workers,
-        images_bar(verbose, "Reading", len(images)) as advance,
-    ):
-        tasks = [workers.submit(identification.of, part) for part in parts]
-        for part, task in zip(parts, tasks, strict=True):
-            task.result()
-            advance(len(part))
+    n, size = len(images), len(images) // (PARTS_OF_A_THREAD * n_threads)
+    size = min(max(size, SMALLEST_PART), LARGEST_PART)
+    parts = [range(start, min(start + size, n)) for start in range(0, n, size)]
+    with quiet_pillow, images_bar(verbose, "Reading", n) as advance:
+        if len(parts) == 1:  # a thread costs more
+            identification.of(parts[0])
+            advance(n)
+            return
+        with Workers(n_threads, "sktransfer-identify") as workers:
+            tasks = [workers.submit(identification.of, part) for part in parts]
+            for part, task in zip(parts, tasks, strict=True):
+                task.result()
+                advance(len(part))
 
 
 @dataclass(frozen=True)
@@ -59,31 +61,31 @@ class _Identification:
         for (i, digest), is_known in zip(recalled.items(), known, strict=True):
             if is_known:
                 images.digests[i] = digest
-        unknown = [i for i in positions if images.digests[i] is None]
-        for some in _parts(unknown, READ_TOGETHER):
-            self._read(some)
+        self._read(i for i in positions if images.digests[i] is None)
 
     def _read(self, positions):
-        """Read some images; open and hold those whose rows are not there."""
-        found = {}
+        """Read some images, a few at a time."""
+        few, nbytes = {}, 0
         for i in positions:
             try:
-                found[i] = read(self.images.sources[i])
+                few[i] = read(self.images.sources[i])
             except UnreadableImageError as error:
                 self.images.bad[i] = str(error)
-        known = self.are_known([image.digest for image in found.values()])
-        for (i, image), is_known in zip(found.items(), known, strict=True):
+                continue
+            nbytes += few[i].file_nbytes
+            if nbytes > READ_BYTES:
+                self._note(few)
+                few, nbytes = {}, 0
+        self._note(few)
+
+    def _note(self, read_images):
+        """Note the digests of images; open and hold those whose rows are not there."""
+        known = self.are_known([image.digest for image in read_images.values()])
+        for (i, image), is_known in zip(read_images.items(), known, strict=True):
             try:
                 if not is_known:
-                    self._open(i, image.content)
+                    self.reader.check(image.content)
+                    self.images.hold(i, image.content)
                 self.images.digests[i] = image.digest
             except UnreadableImageError as error:
                 self.images.bad[i] = str(error)
-
-    def _open(self, i, content):
-        self.reader.check(content)
-        self.images.hold(i, content)
-
-
-def _parts(positions, size):
-    return [positions[start : start + size] for start in range(0, len(positions), size)]

@@ -72,6 +72,11 @@ class ReadImage:
     content: object
     digest: bytes
 
+    @property
+    def file_nbytes(self):
+        """Bytes of an encoded file; an array was in memory before."""
+        return len(self.content) if isinstance(self.content, bytes) else 0
+
 
 def read(source):
     """Read a source; the digest of a file is remembered.

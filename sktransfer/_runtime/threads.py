@@ -8,6 +8,7 @@ written in C, whose calls an interrupt comes before or after.
 
 import contextlib
 import threading
+from collections import deque
 from queue import Empty, SimpleQueue
 
 
@@ -77,6 +78,16 @@ class _Task:
             raise error
         finally:
             del error  # which refers to this frame
+
+
+def behind(items, n):
+    """The items of a generator, each when n more have been made."""
+    made = deque()
+    for item in items:
+        made.append(item)
+        if len(made) > n:
+            yield made.popleft()
+    yield from made
 
 
 def _work(tasks):

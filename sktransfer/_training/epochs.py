@@ -14,7 +14,9 @@ import numpy as np
 from sktransfer._runtime.devices import whole_batches
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
-from sktransfer._runtime.threads import Workers
+from sktransfer._runtime.threads import Workers, behind
+
+READERS = 2  # threads, each of which reads a batch ahead
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class _RunningMeans:
 
 
 class Batches:
-    """Rows, classes and weights of images, a batch at a time, read while the last is used."""
+    """Rows, classes and weights of images, by batches that are read while others are used."""
 
     def __init__(self, extractor, cut, examples, size):
         self._extractor, self._cut, self._examples = extractor, cut, examples
@@ -150,13 +152,11 @@ class Batches:
 
     def read(self, order, view):
         """The batches of one view of the images, in an order of positions."""
-        first, *others = np.split(order, range(self.size, self.n_images, self.size))
-        with Workers(1, "sktransfer-read") as reader:
-            coming = reader.submit(self._read, first, view)
-            for chosen in others:
-                batch, coming = coming.result(), reader.submit(self._read, chosen, view)
-                yield batch
-            yield coming.result()
+        parts = np.split(order, range(self.size, self.n_images, self.size))
+        with Workers(READERS, "sktransfer-read") as readers:
+            tasks = (readers.submit(self._read, part, view) for part in parts)
+            for task in behind(tasks, READERS):
+                yield task.result()
 
     def _read(self, chosen, view):
         some = self._examples.take(chosen)
