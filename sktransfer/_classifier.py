@@ -614,7 +614,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
     def _images(self, extractor, sources, name):
         """Images to train on or to judge by, those that are bad noted or refused."""
-        images = extractor.identify(sources, name, self.verbose)
+        images = extractor.identify(sources, name, verbose=self.verbose)
         if self.on_error == "raise":
             extractor.refuse_bad(images)
         else:
@@ -636,6 +636,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         codes = target.encode(y, "y_val")
         if len(codes) != len(sources):
             raise ValueError(f"X_val has {len(sources)} images and y_val {len(codes)} labels")
+        if not len(sources):
+            raise ValueError("X_val has 0 images: a minimum of 1 is required, or leave it out")
         images = self._images(extractor, sources, "X_val")
         codes = codes[images.good()]
         weights = target.weights_of(codes)

@@ -1,9 +1,11 @@
 """`PretrainedFeatureTransformer`: images → features of a frozen network."""
 
 import math
+import numbers
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import StrOptions
 
 from sktransfer._base import ImageEstimator, documented
@@ -247,6 +249,95 @@ class PretrainedFeatureTransformer(
         self._validate_params()
         return self._transform(X)
 
+    def transform_batches(self, X, *, batch_size=1000):
+        """Yield the features of images batch by batch, where all would not fit into memory.
+
+        Nothing but `batch_size` and the memory that it needs differs from `transform`. What
+        does not depend on images is checked at once, and images when their batch comes: an
+        error or a warning names all rows of that batch that are no readable images. Each
+        batch has a progress bar of its own.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+            As in `fit`.
+        batch_size : int, default=1000
+            Number of images in a batch; the last may have fewer.
+
+        Yields
+        ------
+        features : float32 ndarray of shape (batch_size, n_features_out)
+            An array, also after `set_output`.
+
+        Raises
+        ------
+        InvalidImagesError
+            As from `transform`, and all batches before it are kept in the cache.
+        TypeError, ValueError
+            `batch_size` is no positive whole number.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sktransfer import PretrainedFeatureTransformer
+        >>> X = np.zeros((250, 8, 8), np.uint8)
+        >>> transformer = PretrainedFeatureTransformer("tiny", pooling="avg")
+        >>> for features in transformer.transform_batches(X, batch_size=100):
+        ...     print(features.shape)
+        (100, 48)
+        (100, 48)
+        (50, 48)
+        """
+        self._validate_params()
+        sources = check_images(self, X, reset=False)
+        return self._batches(self._feature_extractor(), sources, batch_size)
+
+    def transform_into(self, X, out, *, batch_size=1000):
+        """Write the features of images into an array that need not be in memory.
+
+        Parameters
+        ----------
+        X : sequence of n_samples images
+            As in `fit`.
+        out : array of shape (n_samples, n_features_out)
+            Of a floating-point type: a `numpy.memmap`, a Zarr array, or any other that takes
+            ``out[start:stop] = features``.
+        batch_size : int, default=1000
+            Number of images whose features are in memory at a time. If `out` is stored in
+            chunks, a multiple of the rows of one writes each chunk once.
+
+        Returns
+        -------
+        out : array of shape (n_samples, n_features_out)
+            The same.
+
+        Raises
+        ------
+        InvalidImagesError
+            As from `transform`, and all batches before it are written.
+        TypeError, ValueError
+            `batch_size` is no positive whole number, or features do not fit into `out`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sktransfer import PretrainedFeatureTransformer
+        >>> X = np.zeros((250, 8, 8), np.uint8)
+        >>> transformer = PretrainedFeatureTransformer("tiny", pooling="avg")
+        >>> out = np.empty((250, 48), np.float16)
+        >>> transformer.transform_into(X, out, batch_size=100) is out
+        True
+        """
+        self._validate_params()
+        sources = check_images(self, X, reset=False)
+        extractor = self._feature_extractor()
+        _check_fits((len(sources), sum(map(math.prod, _shapes(extractor)))), out)
+        done = 0
+        for features in self._batches(extractor, sources, batch_size):
+            out[done : done + len(features)] = features
+            done += len(features)
+        return out
+
     @property
     def _n_features_out(self):
         return math.prod(self.feature_shape_)
@@ -256,23 +347,34 @@ class PretrainedFeatureTransformer(
         extractor = self._feature_extractor()
         if self.layer is None:
             extractor.info.warn_of_top("features are better taken below: layer={below}")
-        shapes = [extractor.shape(cut) for cut in extractor.cuts]
+        shapes = _shapes(extractor)
         several = isinstance(self.layer, list)
         self.feature_shape_ = (sum(map(math.prod, shapes)),) if several else shapes[0]
 
     def _transform(self, X, task=None):
         sources = check_images(self, X, reset=False)
-        extractor = self._feature_extractor()
-        images = extractor.identify(sources, verbose=self.verbose)
+        watch = watch_extraction(self.verbose, task)
+        return self._features(self._feature_extractor(), sources, watch)
+
+    def _batches(self, extractor, sources, size):
+        check_scalar(size, "batch_size", numbers.Integral, min_val=1)
+        watch = watch_extraction(self.verbose)
+        return (
+            self._features(extractor, sources[first : first + size], watch, first)
+            for first in range(0, len(sources), size)
+        )
+
+    def _features(self, extractor, sources, watch, first=0):
+        """The features of some images, whose rows of X are counted from `first`."""
+        images = extractor.identify(sources, first=first, verbose=self.verbose)
         if self.on_error == "raise":
             extractor.refuse_bad(images)
         items = [(position, 0) for position in range(len(images))]
-        watch = watch_extraction(self.verbose, task)
         rows = extractor.rows(images, items, extractor.cuts, watch=watch)
         if self.on_error == "raise":
             images.raise_if_bad()
         images.warn_of_bad("Their features are NaN.")
-        parts = [part.reshape(len(items), -1) for part in rows]
+        parts = [part.reshape(len(part), math.prod(part.shape[1:])) for part in rows]
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
     def _feature_extractor(self):
@@ -290,3 +392,16 @@ class PretrainedFeatureTransformer(
         tags.requires_fit = False
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _shapes(extractor):
+    """The shapes of a row, at each cut."""
+    return [extractor.shape(cut) for cut in extractor.cuts]
+
+
+def _check_fits(shape, out):
+    """Refuse an array that float32 features of a shape cannot be written into."""
+    if tuple(out.shape) != shape:
+        raise ValueError(f"out has shape {tuple(out.shape)}, and the features of X {shape}")
+    if not np.can_cast(np.float32, out.dtype, "same_kind"):
+        raise TypeError(f"out has dtype {out.dtype}: features need a floating-point type")

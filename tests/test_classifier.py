@@ -413,6 +413,10 @@ def test_validation_images_of_ones_own(sevens):
     assert losses.mean() == pytest.approx(best, rel=1e-4)
     with pytest.raises(ValueError, match=r"labels that y does not have: \[\d+\]"):
         classifier().fit(X, y, X_val=X_val, y_val=y_val + 1)
+    with pytest.raises(ValueError, match="X_val has 0 images"):
+        classifier().fit(X, y, X_val=[], y_val=[])
+    assert fitted.predict([]).shape == (0,)
+    assert fitted.predict_proba([]).shape == (0, 5)
     with pytest.raises(ValueError, match="go together"):
         classifier().fit(X, y, y_val=y_val)
 

@@ -89,7 +89,7 @@ class Extractor:
         """The shape of a row at one cut."""
         return self._shelves.shapes[self.cuts.index(cut)]
 
-    def identify(self, sources, name="X", verbose=0):
+    def identify(self, sources, name="X", first=0, verbose=0):
         """The images that sources are; those whose rows are not all there are opened.
 
         Parameters
@@ -97,6 +97,8 @@ class Extractor:
         sources : sequence
         name : str, default="X"
             What they are called where one of them is bad.
+        first : int, default=0
+            The row of X that the first of them is.
         verbose : int, default=0
             Whether to show a bar.
 
@@ -104,7 +106,7 @@ class Extractor:
         -------
         images : Images
         """
-        images = Images(sources, name)
+        images = Images(sources, name, first)
         self._shelves.refresh()
         computer = self._computer
         identify(images, computer.reader, self._are_known, computer.n_readers(), verbose)

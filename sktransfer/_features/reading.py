@@ -29,17 +29,19 @@ class Images:
         As `check_images` returns it.
     name : str
         What they are called where one of them is bad.
+    first : int, default=0
+        The row of X that the first of them is.
     digests : list of bytes or None
         Of each; None where a source is no image.
     bad : dict
         Position → what is wrong with it.
     """
 
-    def __init__(self, sources, name):
+    def __init__(self, sources, name, first=0):
         self.sources, self.name = sources, name
         self.digests = [None] * len(sources)
         self.bad = {}
-        self._rows = range(len(sources))  # of X, which more images may have been passed in
+        self._rows = range(first, first + len(sources))  # of X, which may have more images
         self._held, self._room, self._lock = {}, HELD_BYTES, threading.Lock()
 
     def __len__(self):

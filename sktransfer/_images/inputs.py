@@ -8,7 +8,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 from sktransfer._exceptions import warn
-from sktransfer._images.containers import remedy_for
+from sktransfer._images.containers import recipe_for, remedy_for
 from sktransfer._images.sources import is_image, path_of
 from sktransfer._runtime.checks import is_shape
 
@@ -32,9 +32,14 @@ def check_images(estimator, X, *, reset):
     Returns
     -------
     sources : sequence
-        One source for each row, as `sources.content_of` takes it.
+        One source for each row, as `sources.content_of` takes it; none only if not `reset`,
+        since what divides images into parts may leave a part empty.
     """
     _refuse_what_is_no_sequence(X)
+    if _is_empty(X):
+        if reset:
+            raise ValueError("X has 0 images: a minimum of 1 is required")
+        return []
     if np.ma.is_masked(X):
         raise ValueError(
             "X has masked values, and pixels have none: fill them, X.filled(value)"
@@ -54,9 +59,13 @@ def _refuse_what_is_no_sequence(X):
         if path_of(X) and os.path.isdir(X):
             raise ValueError(f"X is a folder: pass load_image_folder({X!r:.80}).filenames")
         raise ValueError(f"X is one image ({X!r:.80}), not a sequence of them: pass [X]")
-    if isinstance(X, (list, tuple)) and not X:
-        raise ValueError("X has 0 images: a minimum of 1 is required")
-    remedy = remedy_for(X)
+    recipe, remedy = recipe_for(X), remedy_for(X)
+    if recipe:
+        library = type(X).__module__.partition(".")[0]
+        raise TypeError(
+            f"X is a {type(X).__name__} of {library}, whose parts are on workers: fit on "
+            f"images that are here, then map over the parts: {recipe}"
+        )
     if remedy:
         raise TypeError(f"X is a {type(X).__name__}, not a sequence of images: pass {remedy}")
     if issparse(X):
@@ -70,6 +79,12 @@ def _refuse_what_is_no_sequence(X):
         raise TypeError(f"X is a {type(X).__name__}, not a sequence of images: pass list(X)")
 
 
+def _is_empty(X):
+    if hasattr(X, "shape"):
+        return X.shape[:1] == (0,)
+    return isinstance(X, (list, tuple)) and not X
+
+
 def _column_of_images(X):
     """The images one by one, or None where X holds numbers."""
     if isinstance(X, (list, tuple)) and any(map(is_image, X)):
@@ -80,17 +95,17 @@ def _column_of_images(X):
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.dtype.kind == "f" and array.ndim == 1 and np.isnan(array).all():
-        return list(array) or None  # missing values and nothing else
+        return list(array)  # missing values and nothing else
     if array.dtype.kind not in "OUST":
         return None
-    if array.ndim == 1 and len(array):
+    if array.ndim == 1:
         return list(array)
     _refuse_several_columns(array)
     return None
 
 
 def _refuse_several_columns(array):
-    images = sum(map(is_image, array[0])) if array.ndim == 2 and len(array) else 0
+    images = sum(map(is_image, array[0])) if array.ndim == 2 else 0
     if images:
         raise ValueError(
             f"X has {array.shape[1]} columns, {images} of them of images: choose one, "
@@ -108,8 +123,6 @@ def _check_column(estimator, X, column, reset):
 
 
 def _check_stack(estimator, X, reset):
-    if len(X) == 0:
-        raise ValueError(f"X has 0 images (shape={X.shape}), a minimum of 1 is required")
     if X.ndim == 3 and X.shape[2] in (3, 4):
         raise ValueError(
             f"X of shape {X.shape} looks like one colour image, not (n, h, w) grey ones: "
