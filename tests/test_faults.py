@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import processes
 import pytest
+from caches import rows_kept
 from joblib import parallel_config
 from sklearn.model_selection import ShuffleSplit, cross_val_predict, cross_val_score
 
@@ -110,14 +111,6 @@ def moments(rounds, seconds):
     print(f"{seed = }")
     shares = np.random.default_rng(seed).random(rounds)
     return (np.arange(rounds) + shares) / rounds * seconds
-
-
-def rows_kept(cache):
-    """The number of keys in the segments of a cache, of which a killed merge leaves twins."""
-    from safetensors.numpy import load_file
-
-    segments = [load_file(path) for path in cache.rglob(f"*{SUFFIX}")]
-    return len({key.tobytes() for segment in segments for key in segment["keys"]})
 
 
 @pytest.fixture(scope="module")
