@@ -252,10 +252,9 @@ class PretrainedFeatureTransformer(
     def transform_batches(self, X, *, batch_size=1000):
         """Yield the features of images batch by batch, where all would not fit into memory.
 
-        Nothing but `batch_size` and the memory that it needs differs from `transform`. What
-        does not depend on images is checked at once, and images when their batch comes: an
-        error or a warning names all rows of that batch that are no readable images. Each
-        batch has a progress bar of its own.
+        The features are those of `transform`. Parameters and the form of X are checked at
+        once. An image is read when its batch comes: an error or a warning names all rows of
+        that batch that are no readable images. Each batch has a progress bar of its own.
 
         Parameters
         ----------

@@ -150,7 +150,7 @@ def test_collections_of_dask_are_refused_with_a_recipe_that_works(client, paths,
     table = dd.from_pandas(pd.DataFrame({"path": paths}), npartitions=3)
     rows = {"image_shape": (8, 8, 3)}
     for X, first, parameters in (
-        (da.from_array(SOME, chunks=(7, 8, 8, 3)), SOME, {}),
+        (da.from_array(SOME, chunks=(7, 4, 8, 3)), SOME, {}),
         (da.from_array(SOME[..., 0], chunks=(7, 8, 8)), SOME[..., 0], {}),
         (da.from_array(SOME.reshape(40, -1), chunks=(7, 192)), SOME.reshape(40, -1), rows),
         (db.from_sequence(paths, npartitions=3), paths, {}),
@@ -188,6 +188,13 @@ def test_parts_may_be_empty(client, paths, cache):
     assert_close(features.compute(), fitted.transform(SOME[:1]))
 
 
+def test_without_meta_the_error_asks_for_it(paths, cache):
+    dd = needed("dask.dataframe")
+    column = dd.from_pandas(pd.Series(paths), npartitions=3)
+    with pytest.raises(ValueError, match="provide a meta= keyword"):
+        column.map_partitions(transformer(cache).transform)
+
+
 def computed(fitted, images):
     """Transform; return how many rows this process has computed for that."""
     before = fitted.cache_info().misses
@@ -209,6 +216,7 @@ def on_each_worker(client, *job):
 def test_workers_divide_the_work_on_one_folder(client, tmp_path):
     on_each_worker(client, computed, transformer(None), IMAGES[:4])  # they load the network
     counts = on_each_worker(client, computed, transformer(tmp_path / "features"), IMAGES)
+    print(f"{counts = } of {len(IMAGES)}")
     assert len(IMAGES) <= sum(counts) <= 1.2 * len(IMAGES)
     assert min(counts) > 0
 

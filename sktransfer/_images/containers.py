@@ -21,7 +21,8 @@ REMEDIES = {  # library and class → what to pass instead
 
 RECIPES = {  # library and class of what is in parts on workers → how they transform it
     ("dask", "Array"): (
-        "X.map_blocks(fitted.transform, drop_axis=list(range(2, X.ndim)), "
+        "X.rechunk({axis: -1 for axis in range(1, X.ndim)})"  # or blocks are taken for images
+        ".map_blocks(fitted.transform, drop_axis=list(range(2, X.ndim)), "
         "chunks=(X.chunks[0], len(fitted.get_feature_names_out())), "
         "meta=fitted.transform([]))"
     ),
