@@ -6,8 +6,8 @@ Seconds for photographs through MobileNet (α 0.75, 224 px, pooled), cold and ag
 cache folder that all share: `transform` in one process that uses all cores, and the recipes of
 docs/many_machines.md with a worker for each core; then a search (3 strengths × 5 folds) of
 joblib's processes, of Dask and of Ray. They take turns; the figures are medians. Each way has
-seen some photographs before, so that workers have the network in memory. Ray starts some of its
-workers later all the same.
+seen some photographs before, so that workers have the network in memory. Ray starts some of
+its workers later all the same.
 
 ``python -m benchmarks.many_machines memory`` prints instead the peak memory of a process after
 more and more images in `transform_batches`, with and without a cache.

@@ -153,7 +153,7 @@ def show_table(photographs, networks):
         "pooled",
         "flattened",
         f"{CORES} cores, computed",
-        f"machines of {CORES} cores for a day",
+        f"machines of {CORES} cores to compute them in a day",
         f"{CORES} cores, from the cache",
         *(f"fed to {n} GPU{'s' * (n > 1)}" for n in GPUS),
     ]
