@@ -438,7 +438,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         self.n_iter_ = len(result.epochs)
         self.best_epoch_ = result.best_epoch
         self.fine_tuned_share_ = result.share
-        self.head_C_, self.head_views_ = result.head_C, result.head_views
+        self.head_C_, self.head_views_ = result.head_strength, result.head_views
         self._fitted = run.fitted(result.weights, result.suffix)
         task.end(dict)
         return self
@@ -588,7 +588,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
 
     def _check_targets(self, n, y, sample_weight):
         """The target, labels as it encodes them, and a weight for each of n images."""
-        from sktransfer._training.targets import Classes
+        from sktransfer._training.targets.classes import Classes
 
         if y is None:
             raise ValueError(
@@ -682,7 +682,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
             batch_size=self.batch_size,
             augmentation_views=self.augmentation_views,
             augmented=self.augmentation is not None,
-            head_C=self.head_C,
+            head_strength=self.head_C,
             climbs=is_ladder(self.unfreeze) and self.early_stopping,
             early_stopping=self.early_stopping,
             validation_fraction=self.validation_fraction,
@@ -706,7 +706,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         """What the network makes of images, and the target that knows what it means."""
         check_is_fitted(self)
         from sktransfer._training.fit import predict_outputs
-        from sktransfer._training.targets import Classes
+        from sktransfer._training.targets.classes import Classes
 
         sources = check_images(self, X, reset=False)
         fitted, target = self._fitted, Classes(self.classes_)

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.metrics import accuracy_score, log_loss
 
-from sktransfer._training.targets import Classes
+from sktransfer._training.targets.classes import Classes
 
 LABELS = {2: ["cat", "dog"], 4: ["ant", "bee", "cat", "dog"]}
 N = 60

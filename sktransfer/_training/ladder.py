@@ -153,7 +153,7 @@ def _tried(rung, trials, task):
         results.append(rung.run(trial.run, trial.head, trial.some, trial.judges, fold))
         fold.end(lambda run=trial.run, result=results[-1]: run.attributes(result))
     subtask.end()
-    heads = (False, True) if trials[0].head.head_C is not None else (False,)
+    heads = (False, True) if trials[0].head.head_strength is not None else (False,)
     points = [Point(*of) for of in itertools.product(SHARES, heads)]
     pairs = zip(trials, results, strict=True)
     losses = np.concatenate([_losses_at(points, *pair) for pair in pairs], axis=1)

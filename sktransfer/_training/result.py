@@ -44,9 +44,9 @@ class Result:
         Numbers of the stages of which something is kept.
     share : float
         Of the way from the weights before the last stage that is kept to its own.
-    head_C : float or None
+    head_strength : float or None
     head_views : tuple of int
-        As the attributes of the classifier.
+        As the attributes `head_C_` and `head_views_` of the classifier.
     """
 
     epochs: tuple = ()
@@ -55,7 +55,7 @@ class Result:
     best_epoch: int | None = None
     kept: tuple = ()
     share: float = 0.0
-    head_C: float | None = None  # noqa: N815, as the attribute
+    head_strength: float | None = None
     head_views: tuple = ()
 
     def history(self):

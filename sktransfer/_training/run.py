@@ -18,7 +18,7 @@ class Settings:
     batch_size: int
     augmentation_views: int | None
     augmented: bool
-    head_C: float | None  # noqa: N815, as the parameter
+    head_strength: float | None
     climbs: bool  # stages are a ladder's rungs, or follow each other
     early_stopping: bool
     validation_fraction: float
@@ -50,7 +50,8 @@ class Run:
     ----------
     extractor : Extractor
     network : FrozenNetwork
-    target : Classes
+    target : object
+        As `targets` describes it.
     settings : Settings
     blank : FittedNetwork
         The fitted network, but for what training makes.

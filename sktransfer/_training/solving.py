@@ -1,4 +1,4 @@
-"""A head without hidden layers: logistic regression on rows, solved to its optimum.
+"""A head without hidden layers: a linear model of rows, solved to its optimum.
 
 Training such a head is a convex problem, for which scikit-learn has a solver: better than
 epochs of mini-batches, and much quicker.
@@ -9,9 +9,6 @@ from sklearn import get_config
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # of `head_C`, when it is chosen …
-FOLDS = 5  # … by so many folds …
-LONE_STRENGTH = 1e-1  # … which a class of a single image does not allow
 LEAST_SCALE = 0.1  # of the root mean square of all: other images may wake a sleeping channel
 
 
@@ -22,7 +19,7 @@ def views_within_memory(views, n_images, n_features):
 
 
 class LinearHead:
-    """Logistic regression on standardised rows.
+    """A penalised linear model of standardised rows.
 
     What is standardised is a channel: its features are centred one by one, and divided by the
     root of their mean variance over all positions, since a feature that varies little where
@@ -35,11 +32,12 @@ class LinearHead:
         Standardised in place. The first view is the unaltered one.
     n_channels : int
         Channels come last: features i and i + n_channels are of the same one.
-    y : ndarray of shape (n_images,)
+    y : ndarray of shape (n_images,) or (n_images, n_outputs)
         As `target` encodes it.
     weights : ndarray of shape (n_images,)
         Weights of images, which all views of one share.
-    target : Classes
+    target : object
+        As `targets` describes it.
     """
 
     def __init__(self, rows, n_channels, y, weights, target):
@@ -57,29 +55,18 @@ class LinearHead:
         rows /= self._scale.astype(np.float32)
 
     def choose_strength(self, seed):
-        """The penalty with the least loss on held-out, unaltered images."""
-        folds = self._target.folds(self._y, FOLDS, seed)
-        if not folds:
-            return LONE_STRENGTH
+        """The strength that suits unaltered images, as the target chooses it."""
         rows = _in_fewest_coordinates(self._rows[0])
-        losses = np.empty((len(STRENGTHS), len(rows)))
         with _one_blas_thread():
-            for train, test in folds:
-                model = self._target.linear_model(warm_start=True)
-                for i, C in enumerate(STRENGTHS):
-                    model.set_params(C=C)
-                    model.fit(rows[train], self._y[train], sample_weight=self._weights[train])
-                    outputs = model.decision_function(rows[test]).reshape(len(test), -1)
-                    losses[i, test] = self._target.losses(outputs, self._y[test])
-        return STRENGTHS[np.argmin(losses @ self._weights)]
+            return self._target.choose_strength(rows, self._y, self._weights, seed)
 
-    def solve(self, C):
+    def solve(self, strength):
         """The kernel (n_features, n_outputs) and bias (n_outputs,) of the network's head."""
         n_views, _, n_features = self._rows.shape
         with _one_blas_thread():
-            model = self._target.linear_model(C=C).fit(
+            model = self._target.linear_model(strength).fit(
                 self._rows.reshape(-1, n_features),
-                np.tile(self._y, n_views),
+                np.concatenate([self._y] * n_views),
                 sample_weight=np.tile(self._weights / np.float32(n_views), n_views),
             )
         kernel = model.coef_ / self._scale

@@ -72,7 +72,7 @@ class SolvedStage:
         with run.bar(self, None, "solving the head") as advance:
             unaltered = self._rows(run, train, 0)
             head = self._linear_head(run, train, unaltered)
-            strength = run.settings.head_C or head.choose_strength(run.settings.seed)
+            strength = run.settings.head_strength or head.choose_strength(run.settings.seed)
             kernel, bias = head.solve(strength)
             losses, score = run.measure(unaltered @ kernel + bias, train)
             logs = {"loss": losses.mean(), run.target.metric_name: score}
@@ -84,7 +84,10 @@ class SolvedStage:
             advance(1, f"solved, {describe(logs)}")
         epoch = Epoch(self.number, 0, _plain(logs), judged)
         result = replace(
-            result, epochs=(*result.epochs, epoch), head_C=strength, head_views=self.views
+            result,
+            epochs=(*result.epochs, epoch),
+            head_strength=strength,
+            head_views=self.views,
         ).going_on_from(len(result.epochs), Weights({}, [kernel, bias]), self)
         epoch_task.end(lambda: run.attributes(result))
         return result
@@ -298,7 +301,7 @@ def solved_again(weights, examples, run, spec, suffix):
         return weights
     n_channels = run.network.info.row_shape(Cut(run.network.info.output))[-1]
     head = LinearHead(features[None], n_channels, examples.y, examples.weights, run.target)
-    strength = run.settings.head_C or head.choose_strength(run.settings.seed)
+    strength = run.settings.head_strength or head.choose_strength(run.settings.seed)
     return replace(weights, head=head.solve(strength))
 
 

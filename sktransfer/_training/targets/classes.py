@@ -1,9 +1,4 @@
-"""What is predicted: the only module that looks at y.
-
-A target has `kind`, `n_outputs`, `metric_name`, `encode`, `keras_loss`, `keras_metric`,
-`losses`, `score`, `splits`, `linear_model`, and what turns outputs into predictions. To add a
-kind of target, write a class like `Classes`.
-"""
+"""One of several classes for each image."""
 
 import math
 
@@ -13,6 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
+
+from sktransfer._training.targets.logistic import strength_by_folds
 
 
 class Classes:
@@ -108,9 +105,13 @@ class Classes:
             return math.nan
         return np.average(self._chosen(outputs) == codes, weights=weights)
 
-    def linear_model(self, **parameters):
+    def choose_strength(self, rows, codes, weights, seed):
+        """The inverse strength of the penalty on a linear head."""
+        return strength_by_folds(self, rows, codes, weights, seed)
+
+    def linear_model(self, C, **parameters):
         """scikit-learn's solver of a linear head."""
-        return LogisticRegression(max_iter=1000, **parameters)
+        return LogisticRegression(C=C, max_iter=1000, **parameters)
 
     def n_held_out(self, asked):
         """How many images a split holds out: as many as there are classes at least."""
