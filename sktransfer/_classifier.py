@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted
 
 from sktransfer._base import ImageEstimator, documented
 from sktransfer._exceptions import warn
@@ -279,7 +279,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "early_stopping": ["boolean"],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
         "random_state": ["random_state"],
         "keras_callbacks": [list, None],
     }
@@ -587,30 +587,35 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
                 ) from error
 
     def _check_targets(self, n, y, sample_weight):
-        """The target, labels as it encodes them, and a weight for each of n images."""
-        from sktransfer._training.targets.classes import Classes
-
+        """The target, y as it encodes it, and a weight for each of n images."""
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the "
                 "target y is None."
             )
-        if getattr(y, "ndim", 1) == 2 and y.shape[1] > 1:
-            raise ValueError(
-                f"y has shape {y.shape}, not (n_samples,); if it is one-hot, pass "
-                "y.argmax(axis=1)"
-            )
-        y = _check_y(y, estimator=self)
-        if len(y) != n:
-            raise ValueError(f"X has {n} images and y {len(y)} labels")
+        if _num_samples(y) != n:
+            raise ValueError(f"X has {n} images and y {_num_samples(y)} labels")
         weights = _check_sample_weight(
-            sample_weight, y, dtype=np.float32, copy=True, ensure_non_negative=True
+            sample_weight, np.empty(n), dtype=np.float32, copy=True, ensure_non_negative=True
         )
-        target, codes = Classes.learnt(y, self.class_weight)
-        self.classes_ = target.classes
+        target, codes = self._learn(y)
         weights *= target.weights_of(codes)
         target.check(codes, weights)
         return target, codes, weights
+
+    def _learn(self, y):
+        """The target that y makes, and y as it encodes it."""
+        from sktransfer._training.targets.choice import learnt_labels
+
+        target, codes = learnt_labels(y, self.class_weight)
+        self.classes_, self.label_names_ = target.classes, target.names
+        return target, codes
+
+    def _target(self):
+        """The target that was learnt."""
+        from sktransfer._training.targets.choice import fitted_labels
+
+        return fitted_labels(self.classes_)
 
     def _images(self, extractor, sources, name):
         """Images to train on or to judge by, those that are bad noted or refused."""
@@ -706,10 +711,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         """What the network makes of images, and the target that knows what it means."""
         check_is_fitted(self)
         from sktransfer._training.fit import predict_outputs
-        from sktransfer._training.targets.classes import Classes
 
         sources = check_images(self, X, reset=False)
-        fitted, target = self._fitted, Classes(self.classes_)
+        fitted, target = self._fitted, self._target()
         source = fitted.source()
         reader = ImageReader(
             fitted.input_range, self.max_image_pixels, Preprocessing(fitted.preprocessing)
@@ -755,6 +759,11 @@ class FineTunedConvNetClassifier(ClassifierMixin, ImageEstimator):
         if "_fitted" in state:
             state = {**state, "_fitted": from_state(state["_fitted"])}
         super()._restore(state)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_fitted")

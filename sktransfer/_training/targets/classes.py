@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_y
 
 from sktransfer._training.targets.logistic import strength_by_folds
 
@@ -25,6 +26,7 @@ class Classes:
 
     kind = "classes"
     metric_name = "accuracy"
+    names = None  # of single labels, which classes have
 
     def __init__(self, classes, class_weights=None):
         self.classes, self._class_weights = classes, class_weights
@@ -36,9 +38,10 @@ class Classes:
 
         Parameters
         ----------
-        y : ndarray of shape (n_images,)
+        y : array-like of shape (n_images,)
         class_weight : dict, "balanced" or None
         """
+        y = _check_y(y)
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
         weights = compute_class_weight(class_weight, classes=classes, y=y)
