@@ -1,4 +1,4 @@
-"""Which target the labels of a classifier are, as scikit-learn's `type_of_target` sees them."""
+"""Which target labels are, as scikit-learn's `type_of_target` sees them."""
 
 import numpy as np
 from scipy.sparse import issparse

@@ -6,8 +6,9 @@ import numpy as np
 def stratified_parts(labels, shares, seed):
     """Which part each image goes to: that which lacks its rarest label most.
 
-    This is iterative stratification: K. Sechidis et al., "On the Stratification of Multi-label
-    Data", 2011. Besides, each part is to have one image at least of each label that has enough.
+    This is iterative stratification: K. Sechidis et al., "On the Stratification of
+    Multi-label Data", 2011. Besides, each part is to have one image at least of each label
+    that has enough.
 
     Parameters
     ----------
