@@ -23,11 +23,14 @@ from sktransfer._runtime.checks import is_shape
 
 
 def documented(cls):
-    """Put the texts of shared parameters where the docstring of a class names them."""
-    shared = (ImageEstimator.__doc__ or "").partition("----------\n")[2]
-    names_and_texts = re.split(r"^ *(\w+)(?= : )", shared, flags=re.MULTILINE)[1:]
-    for name, text in zip(names_and_texts[::2], names_and_texts[1::2], strict=True):
-        cls.__doc__ = cls.__doc__.replace(f"<{name}>", name + text.rstrip())
+    """Put the texts that estimators share where the docstring of a class names them."""
+    for base in cls.__mro__[1:]:
+        if issubclass(base, ImageEstimator):
+            shared = (base.__doc__ or "").partition("----------\n")[2]
+            shared = re.sub(r"^ *Attributes\n *-+\n", "", shared, flags=re.MULTILINE)
+            names_and_texts = re.split(r"^ *(\w+)(?= : )", shared, flags=re.MULTILINE)[1:]
+            for name, text in zip(names_and_texts[::2], names_and_texts[1::2], strict=True):
+                cls.__doc__ = cls.__doc__.replace(f"<{name}>", name + text.rstrip())
     return cls
 
 

@@ -19,6 +19,15 @@ MAY_IMPORT = {
     "_features": ("_images", "_networks", "_runtime", "_exceptions"),
     "_training": ("_features", "_images", "_networks", "_runtime", "_exceptions"),
     "_base": ("_training", "_features", "_images", "_networks", "_runtime", "_exceptions"),
+    "_fine_tuning": (
+        "_base",
+        "_training",
+        "_features",
+        "_images",
+        "_networks",
+        "_runtime",
+        "_exceptions",
+    ),
 }
 PUBLIC = ("_transformer", "_classifier")  # may import all of these, not each other
 ABOVE = {
