@@ -16,6 +16,7 @@ from sktransfer._exceptions import (
 from sktransfer._features.cache import CacheInfo, clear_cache
 from sktransfer._images.augmentation import ImageAugmentation
 from sktransfer._images.folders import load_image_folder
+from sktransfer._regressor import FineTunedConvNetRegressor
 from sktransfer._transformer import PretrainedFeatureTransformer
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "CacheInfo",
     "CacheWarning",
     "FineTunedConvNetClassifier",
+    "FineTunedConvNetRegressor",
     "ForkedProcessError",
     "ImageAugmentation",
     "InvalidImagesError",

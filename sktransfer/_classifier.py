@@ -21,6 +21,10 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
     are kept on disk as in `PretrainedFeatureTransformer`. Stages, folds, candidates and
     processes share them.
 
+    An image has one of several classes or, where y is an indicator matrix, any number of
+    labels at once. Each label is then judged by itself: the head has a logistic regression for
+    each, and fine-tuning minimises the mean of their losses.
+
     Parameters
     ----------
     <backbone>
@@ -55,7 +59,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         Inverse strength of the penalty on a head without hidden layers, as in
         `LogisticRegression`. Features are first divided by the standard deviation of their
         channel (the root of its mean variance over all positions). None chooses between 0.001
-        and 1 by cross-validation: the one with the least loss.
+        and 1 by cross-validation: the one with the least loss. Several labels share it.
 
     <unfreeze>
 
@@ -81,8 +85,10 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
 
     <n_iter_no_change>
 
-    class_weight : dict, "balanced" or None, default=None
-        Weights of classes, in training and in validation, as in `LogisticRegression`.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weights of classes, in training and in validation, as in `LogisticRegression`. Of
+        several labels, a list has a dict for each, such as ``[{0: 1, 1: 5}, {0: 1, 1: 1}]``;
+        the weights of an image's labels are multiplied, as in `RandomForestClassifier`.
 
     <cache_dir>
 
@@ -105,8 +111,12 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The labels, sorted.
+    classes_ : ndarray of shape (n_classes,) or list of ndarray
+        The classes, sorted. Of several labels, ``[0, 1]`` for each, as in
+        `RandomForestClassifier`.
+
+    label_names_ : ndarray of shape (n_labels,) or None
+        Of several labels: the columns of y, if it is a data frame. Else None.
 
     <history_>
 
@@ -144,6 +154,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
 
     Examples
     --------
+    One of ten classes for each image:
+
     >>> from sklearn.datasets import load_digits
     >>> from sktransfer import FineTunedConvNetClassifier
     >>> X, y = load_digits(return_X_y=True)
@@ -151,6 +163,24 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
     ...     "tiny", image_shape=(8, 8), input_range=(0, 16), random_state=0
     ... )
     >>> classifier.fit(X[:100], y[:100]).score(X[100:400], y[100:400]) > 0.8
+    True
+
+    Two labels, of which an image may have both, one or none:
+
+    >>> import pandas as pd
+    >>> labels = pd.DataFrame({"even": y % 2 == 0, "round": pd.Series(y).isin([0, 6, 8, 9])})
+    >>> classifier.fit(X[:100], labels[:100]).predict_proba(X[100:400]).shape
+    (300, 2)
+    >>> classifier.label_names_.tolist()
+    ['even', 'round']
+
+    Images without a label are refused. `SelfTrainingClassifier` learns from them as well:
+
+    >>> from sklearn.semi_supervised import SelfTrainingClassifier
+    >>> some = y[:100].copy()
+    >>> some[50:] = -1  # no label
+    >>> semi = SelfTrainingClassifier(classifier.set_params(unfreeze=0), max_iter=1)
+    >>> semi.fit(X[:100], some).score(X[100:400], y[100:400]) > 0.7
     True
     """
 
@@ -241,8 +271,10 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         ----------
         X : sequence of n_samples images
             As in `PretrainedFeatureTransformer.fit`.
-        y : array-like of shape (n_samples,)
-            Labels, numbers or text.
+        y : array-like of shape (n_samples,), or array-like or sparse matrix of shape \
+                (n_samples, n_labels)
+            Labels, numbers or text. Or 1 where an image has a label, and 0 elsewhere, with a
+            column for each label.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of images, in training and in validation.
         X_val, y_val : like X and y, default=None
@@ -262,8 +294,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         ImportError
             ``engine="openvino"``, and OpenVINO is not installed.
         ValueError
-            There is one class only, there are too few images to hold some out, a parameter
-            does not fit, a callback cannot be copied, or training diverged.
+            Images have no label, there is one class only, there are too few images to hold
+            some out, a parameter does not fit, a callback cannot be copied, or training
+            diverged.
 
         Warns
         -----
@@ -273,6 +306,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
             Rows cannot be kept in the cache, and are computed again when they are needed.
         InvalidImagesWarning
             With ``on_error="nan"``: rows of X or X_val are no readable images.
+        UserWarning
+            All images have a label, or none has, or each has exactly one.
         """
         result = self._fit(X, y, sample_weight, X_val, y_val, self.head_C)
         self.head_C_ = result.head_strength
@@ -287,7 +322,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
 
         Returns
         -------
-        labels : ndarray of shape (n_samples,)
+        labels : ndarray of shape (n_samples,), or int ndarray of shape (n_samples, n_labels)
+            Of several labels, 1 where a label is more probable than not.
 
         Raises
         ------
@@ -302,7 +338,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         return target.predictions(outputs)
 
     def predict_proba(self, X):
-        """The probability of each class.
+        """The probability of each class, or of each label.
 
         Parameters
         ----------
@@ -310,8 +346,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
 
         Returns
         -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
+        probabilities : float64 ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`. Of several labels, the probability of each by itself,
+            in the order of y's columns, as in `MLPClassifier`.
 
         Raises
         ------
@@ -334,7 +371,9 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
 
         Returns
         -------
-        logits : ndarray of shape (n_samples,) for two classes, or (n_samples, n_classes)
+        logits : float32 ndarray of shape (n_samples,), (n_samples, n_classes) or \
+                (n_samples, n_labels)
+            Of two classes, of more, or of several labels.
 
         Raises
         ------

@@ -146,10 +146,11 @@ class FineTunedConvNet(ImageEstimator):
     Attributes
     ----------
     history_ : dict of list
-        One entry for each epoch: ``loss`` and a metric (``accuracy``); the same of held-out
-        images (``val_loss``, ``val_accuracy``); ``stage`` (0 is the head's, which has a
-        single entry if it was solved) and ``kept`` (False for stages of which nothing is
-        kept). With folds, means over them.
+        One entry for each epoch: ``loss`` and a metric (``accuracy``; ``subset_accuracy`` of
+        several labels; ``r2`` of numbers); the same of held-out images (``val_loss`` and, for
+        instance, ``val_accuracy``); ``stage`` (0 is the head's, which has a single entry if
+        it was solved) and ``kept`` (False for stages of which nothing is kept). With folds,
+        means over them.
 
     n_iter_ : int
         Number of epochs, over all stages.

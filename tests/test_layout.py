@@ -29,7 +29,11 @@ MAY_IMPORT = {
         "_exceptions",
     ),
 }
-PUBLIC = ("_transformer", "_classifier")  # may import all of these, not each other
+PUBLIC = (
+    "_transformer",
+    "_classifier",
+    "_regressor",
+)  # may import all of these, not each other
 ABOVE = {
     "_displays": ("_features", "_images", "_exceptions", *PUBLIC),
     "_cli": ("sktransfer", "_images"),

@@ -69,7 +69,7 @@ class LinearHead:
                 np.concatenate([self._y] * n_views),
                 sample_weight=np.tile(self._weights / np.float32(n_views), n_views),
             )
-        kernel = model.coef_ / self._scale
+        kernel = np.atleast_2d(model.coef_) / self._scale
         bias = model.intercept_ - kernel @ self._centre
         return [kernel.T.astype(np.float32), bias.astype(np.float32)]
 

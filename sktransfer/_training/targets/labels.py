@@ -87,7 +87,8 @@ class Labels:
         names = np.arange(self.n_outputs) if self.names is None else self.names
         for words, constant in (("no image has", has_none), ("all images have", has_all)):
             if constant.any():
-                warn(f"{words} the labels {names[constant].tolist()} of y: so is predicted")
+                told = f"{words} the labels {names[constant].tolist()} of y"
+                warn(f"{told}: all predictions will say the same")
 
     def keras_loss(self):
         from sktransfer._runtime.keras import keras
