@@ -40,7 +40,9 @@ WHOLE = {
     "random_state": 0,
 }
 CLASSIFIER = FineTunedConvNetClassifier(**WHOLE)
-REGRESSOR = FineTunedConvNetRegressor(**WHOLE)
+REGRESSOR = FineTunedConvNetRegressor(
+    **{**WHOLE, "input_range": (-4, 4), "fine_tune_learning_rate": 1e-3}
+)
 INSTANCES = [TRANSFORMER, CLASSIFIER, REGRESSOR]
 
 IN_BATCHES = {

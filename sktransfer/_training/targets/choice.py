@@ -1,9 +1,9 @@
-"""Which target labels are, as scikit-learn's `type_of_target` sees them."""
+"""Which target labels are, as scikit-learn sees them."""
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
-from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.multiclass import is_multilabel
 
 from sktransfer._training.targets.classes import Classes
 from sktransfer._training.targets.labels import Labels
@@ -19,7 +19,7 @@ def learnt_labels(y, class_weight):
     """
     if not issparse(y):
         _refuse_missing(y)
-    several = issparse(y) or type_of_target(y, input_name="y").startswith("multilabel")
+    several = issparse(y) or is_multilabel(y)
     return (Labels if several else Classes).learnt(y, class_weight)
 
 
