@@ -65,6 +65,14 @@ def test_stages_are_bounded_named_and_grey_if_rolled_back():
     assert styles == ["-", "-", "--"]
 
 
+@pytest.mark.parametrize("metric", ["r2", "subset_accuracy"])
+def test_a_metric_has_its_own_name(metric):
+    history = {name.replace("accuracy", metric): HISTORY[name] for name in HISTORY}
+    display = TrainingHistoryDisplay.from_history(history)
+    assert [axes.get_ylabel() for axes in display.axes_] == ["loss", metric]
+    assert set(display.lines_) == {"loss", metric, "val_loss", f"val_{metric}"}
+
+
 def test_a_history_without_validation():
     history = {name: HISTORY[name] for name in ("loss", "accuracy", "stage")}
     display = TrainingHistoryDisplay.from_history(history)

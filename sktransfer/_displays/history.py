@@ -1,4 +1,4 @@
-"""`TrainingHistoryDisplay`: loss and accuracy against epochs."""
+"""`TrainingHistoryDisplay`: loss and metric against epochs."""
 
 from itertools import accumulate, pairwise
 
@@ -6,14 +6,14 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
-PANELS = ("loss", "accuracy")
+NO_METRICS = ("loss", "stage", "kept")  # in a history, whose other figure is the metric
 CURVES = (("", "training", "C0"), ("val_", "validation", "C1"))  # prefix, label, colour
 STAR = {"marker": "*", "markersize": 13, "markeredgecolor": "black", "linestyle": ""}
 ROLLED_BACK = {"alpha": 0.35, "linestyle": "--"}
 
 
 class TrainingHistoryDisplay:
-    """Loss and accuracy against epochs, stage by stage.
+    """Loss and metric against epochs, stage by stage.
 
     It is recommended to use `from_estimator` or `from_history` to create a display. All
     parameters are stored as attributes.
@@ -25,25 +25,25 @@ class TrainingHistoryDisplay:
     Parameters
     ----------
     history : dict of list
-        As `FineTunedConvNetClassifier.history_`: ``loss``, ``accuracy`` and ``stage``, one
-        entry an epoch, and, where they are known, ``val_loss``, ``val_accuracy`` and
-        ``kept``.
+        As `FineTunedConvNetClassifier.history_`: ``loss``, a metric such as ``accuracy`` and
+        ``stage``, one entry an epoch, and, where they are known, ``val_loss``, the metric
+        with ``val_`` before its name, and ``kept``.
     best_epoch : int or None, default=None
         As `FineTunedConvNetClassifier.best_epoch_`.
 
     Attributes
     ----------
     axes_ : ndarray of shape (2,) of matplotlib Axes
-        Those of the loss and of the accuracy.
+        Those of the loss and of the metric.
     figure_ : matplotlib Figure
         The figure they are in.
     lines_ : dict of list of matplotlib Line2D
-        ``loss``, ``accuracy`` and, where they are known, ``val_loss`` and
-        ``val_accuracy``: the line of each stage.
+        The line of each stage, by the names in `history`: ``loss``, the metric and, where
+        they are known, both with ``val_``.
 
     See Also
     --------
-    FineTunedConvNetClassifier : Whose training it shows.
+    FineTunedConvNetClassifier, FineTunedConvNetRegressor : Whose training it shows.
 
     Examples
     --------
@@ -64,11 +64,11 @@ class TrainingHistoryDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, smoothing=0.8, ax=None):
-        """Draw the training of a fitted classifier.
+        """Draw the training of a fitted estimator.
 
         Parameters
         ----------
-        estimator : FineTunedConvNetClassifier
+        estimator : FineTunedConvNetClassifier or FineTunedConvNetRegressor
         smoothing, ax
             As in `plot`.
 
@@ -81,16 +81,15 @@ class TrainingHistoryDisplay:
         NotFittedError
             The estimator is not fitted.
         TypeError
-            It has no history of training, as a Pipeline or a search has not: its classifier
+            It has no history of training, as a Pipeline or a search has not: its last step
             does.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
         if not hasattr(estimator, "history_"):
             raise TypeError(
-                f"{type(estimator).__name__} has no history_: pass the "
-                "FineTunedConvNetClassifier itself, such as pipeline[-1] or "
-                "search.best_estimator_"
+                f"{type(estimator).__name__} has no history_: pass the fine-tuned estimator "
+                "itself, such as pipeline[-1] or search.best_estimator_"
             )
         display = cls(history=estimator.history_, best_epoch=estimator.best_epoch_)
         return display.plot(smoothing=smoothing, ax=ax)
@@ -123,7 +122,7 @@ class TrainingHistoryDisplay:
             from 0, which draws the figures as they are, to less than 1. Each stage begins
             anew.
         ax : array-like of 2 matplotlib Axes, default=None
-            For the loss and for the accuracy. None makes a new figure.
+            For the loss and for the metric. None makes a new figure.
 
         Returns
         -------
@@ -144,11 +143,12 @@ class TrainingHistoryDisplay:
 
             _, ax = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
         self.axes_ = np.asarray(ax, dtype=object).ravel()
+        panels = ("loss", _metric_of(self.history))
         if len(self.axes_) != 2:
-            raise ValueError(f"ax holds {len(self.axes_)} axes, not one for each of {PANELS}")
+            raise ValueError(f"ax holds {len(self.axes_)} axes, not one for each of {panels}")
         self.figure_ = self.axes_[0].figure
         self.lines_ = {}
-        for axes, name in zip(self.axes_, PANELS, strict=True):
+        for axes, name in zip(self.axes_, panels, strict=True):
             self._draw(axes, name, smoothing)
         return self
 
@@ -174,6 +174,12 @@ class TrainingHistoryDisplay:
         axes.set(xlabel="epoch", ylabel=name, xlim=(-0.5, spans[-1][1].stop - 0.5))
         axes.locator_params("x", integer=True, min_n_ticks=1)
         axes.legend(handles=handles)
+
+
+def _metric_of(history):
+    """The name of the figure beside the loss."""
+    names = [name for name in history if not name.startswith("val_")]
+    return next(name for name in names if name not in NO_METRICS)
 
 
 def _spans(history):
