@@ -12,11 +12,12 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 from sktransfer import SktransferError, __version__
 from sktransfer._cli import learning, predicting
+from sktransfer._cli.tasks import TASKS
 
 DESCRIPTION = """\
-Classify images, with a folder that has a sub-folder for each class. Without a command, or
-without a folder, it is shown on handwritten digits what features of a network bring that has
-seen other digits only.
+Classify images, with a folder that has a sub-folder for each class; or predict labels or
+numbers of images, with a table of them. Without a command, or without a folder, it is shown on
+handwritten digits what features of a network bring that has seen other digits only.
 """
 
 
@@ -51,7 +52,20 @@ def _shared():
     """What may be said of images and networks wherever one is trained."""
     parser = argparse.ArgumentParser(add_help=False)
     add = parser.add_argument
-    add("folder", nargs="?", type=_folder, metavar="FOLDER", help="FOLDER/class/image")
+    add(
+        "folder",
+        nargs="?",
+        type=_folder,
+        metavar="FOLDER",
+        help="FOLDER/class/image; or a .csv file with a header, whose first column names "
+        "images, and the others a class, 0 or 1 for each label, or numbers",
+    )
+    add(
+        "--task",
+        choices=tuple(TASKS),
+        help="what is predicted (default: classes of a folder; of a table as "
+        "scikit-learn's type_of_target says)",
+    )
     add("--backbone", default="vgg16", help="a name, or a .keras file (default: vgg16)")
     add(
         "--backbone-params",
@@ -133,7 +147,7 @@ def _add_fine_tune(commands, shared):
 
 
 def _add_predict(commands):
-    text = "Print the label of each image, and how probable the model holds it."
+    text = "Print the label of each image and how probable the model holds it, or its numbers."
     parser = commands.add_parser(
         "predict",
         description=text,
@@ -154,7 +168,7 @@ def _add_predict(commands):
 
 
 def _folder(text):
-    if not os.path.isdir(text):
+    if not os.path.isdir(text) and not (text.endswith(".csv") and os.path.isfile(text)):
         raise argparse.ArgumentTypeError(f"no folder {text!r}")
     return text
 

@@ -3,15 +3,12 @@
 import os
 import sys
 import time
-from collections import Counter
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import (
-    StratifiedKFold,
     StratifiedShuffleSplit,
     cross_val_predict,
     cross_val_score,
@@ -20,14 +17,10 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sktransfer import (
-    FineTunedConvNetClassifier,
-    PretrainedFeatureTransformer,
-    TrainingHistoryDisplay,
-    clear_cache,
-    load_image_folder,
-)
+from sktransfer import PretrainedFeatureTransformer, TrainingHistoryDisplay, clear_cache
 from sktransfer._cli.models import save
+from sktransfer._cli.tables import Table
+from sktransfer._cli.tasks import TASKS, Classes
 
 DIGITS = {"backbone": "tiny", "image_shape": (8, 8), "input_range": (0, 16)}
 HELD_OUT = 0.25  # of a folder's images, to compare on …
@@ -38,9 +31,12 @@ FEWEST_TO_HOLD_OUT, FEWEST_FOR_FOLDS = 4, 2  # images of a class
 def compare(options):
     """Cross-validate a classifier of frozen features, of a folder or of digits."""
     started = _begin(options)
-    pipeline = _cross_validated(options) if options.folder else _shown_on_digits()
+    if options.folder:
+        pipeline, names = _cross_validated(options)
+    else:
+        pipeline, names = _shown_on_digits(), None
     if options.output:
-        save(pipeline, options.output)
+        save(pipeline, options.output, names)
         print(f"\nfitted on all images and saved: {options.output}")
     return _end(started)
 
@@ -49,42 +45,46 @@ def fine_tune(options):
     """Compare a fine-tuned network with frozen features, and save the better one."""
     started = _begin(options)
     if options.folder:
-        X, y = _images(options.folder, FEWEST_TO_HOLD_OUT)
-        network, pipeline = _network(options), _pipeline(options, pooling="avg")
+        X, y, task = _images(options, FEWEST_TO_HOLD_OUT)
+        network, pipeline = _network(options), _pipeline(options, task, pooling="avg")
         size = {"test_size": HELD_OUT}
     else:
         X, y = _digits()
-        network, pipeline = DIGITS, _digits_pipeline()
+        network, pipeline, task = DIGITS, _digits_pipeline(), Classes(None)
         size = {"train_size": TRAINED_ON}
-    _print_counts(y)
+    task.print_counts(y)
     X, y, rows = _with_features(pipeline[0], X, y)  # bad images show before any training
-    _check_counts(y, FEWEST_TO_HOLD_OUT)
-    some = train_test_split(X, rows, y, stratify=y, random_state=options.seed, **size)
+    task.check(y, FEWEST_TO_HOLD_OUT)
+    some = train_test_split(
+        X, rows, y, stratify=task.strata(y), random_state=options.seed, **size
+    )
     X_train, X_test, rows_train, rows_test, y_train, y_test = some
-    classifier = FineTunedConvNetClassifier(
+    tuner = task.tuned(
         **network,
         pooling=_word(options.pooling),
         unfreeze=options.unfreeze,
         random_state=options.seed,
         verbose=1,
     )
-    print(f"\naccuracy on {len(y_test)} held-out images, after training on {len(y_train)}:")
+    print(
+        f"\n{task.measure} on {len(y_test)} held-out images, after training on {len(y_train)}:"
+    )
     frozen = pipeline[1:].fit(rows_train, y_train).score(rows_test, y_test)
     print(f"  {'frozen features':20}  {frozen:.4f}", flush=True)
-    tuned = classifier.fit(X_train, y_train).score(X_test, y_test)
+    tuned = tuner.fit(X_train, y_train).score(X_test, y_test)
     print(f"  {'fine-tuned':20}  {tuned:.4f}", flush=True)
-    stages = dict(zip(*map(classifier.history_.get, ("stage", "kept")), strict=True))
+    stages = dict(zip(*map(tuner.history_.get, ("stage", "kept")), strict=True))
     words = {True: "kept", False: "rolled back"}
     print("\n" + "\n".join(f"stage {n}: {words[kept]}" for n, kept in stages.items() if n))
     print("\nof the fine-tuned:")
-    _print_confusion(y_test, classifier.predict(X_test))
+    task.print_result(y_test, tuner.predict(X_test))
     if tuned > frozen:
-        winner, name = clone(classifier), "fine-tuned network"
+        winner, name = clone(tuner), "fine-tuned network"
     else:
         winner, name = pipeline, "pipeline of frozen features"
-    save(winner.fit(X, y), options.output)
+    save(winner.fit(X, y), options.output, task.names)
     print(f"\nsaved the {name}, trained on all {len(y)} images: {options.output}")
-    _draw_curves(classifier, os.path.splitext(options.output)[0] + "-curves.png")
+    _draw_curves(tuner, os.path.splitext(options.output)[0] + "-curves.png")
     return _end(started)
 
 
@@ -106,9 +106,9 @@ def _with_features(transformer, X, y):
     return X[readable], y[readable], rows[readable]
 
 
-def _draw_curves(classifier, path):
+def _draw_curves(tuner, path):
     try:
-        display = TrainingHistoryDisplay.from_estimator(classifier)
+        display = TrainingHistoryDisplay.from_estimator(tuner)
     except ImportError as error:
         print(f"sktransfer: no curves: {error}", file=sys.stderr)
         return
@@ -123,7 +123,8 @@ def _shown_on_digits():
         "raw pixels": make_pipeline(LogisticRegression(max_iter=5000)),
         "transferred features": _digits_pipeline(),
     }
-    _print_counts(y)
+    task = Classes(None)
+    task.print_counts(y)
     print("\naccuracy from 10 images a class, mean ± spread over 10 draws:")
     splits = StratifiedShuffleSplit(10, train_size=50, random_state=0)
     for name, pipeline in pipelines.items():
@@ -132,7 +133,7 @@ def _shown_on_digits():
     train, test = next(splits.split(X, y))
     pipeline.fit(X[train], y[train])
     print("\nof the last, for the first draw:")
-    _print_confusion(y[test], pipeline.predict(X[test]))
+    task.print_result(y[test], pipeline.predict(X[test]))
     return pipeline.fit(X, y)
 
 
@@ -148,23 +149,16 @@ def _digits_pipeline():
     )
 
 
-def _images(folder, fewest):
-    """Paths of FOLDER/class/image, and their classes."""
-    files = load_image_folder(folder)
-    if "filenames" not in files:
-        raise ValueError(f"{folder} has the parts {list(files)}: name one of them")
-    X, y = files.filenames, np.array(files.target_names)[files.target]
-    _check_counts(y, fewest)
-    return X, y
-
-
-def _check_counts(y, fewest):
-    counts = Counter(y.tolist())
-    if len(counts) < 2 or min(counts.values()) < fewest:
-        raise ValueError(
-            f"two or more sub-folders are needed, one for each class, of {fewest} or more "
-            f"images each that can be read; there are {dict(counts)}"
-        )
+def _images(options, fewest):
+    """Paths of images, what is known of them, and what task that is."""
+    table = Table.of(options.folder)
+    word = options.task or table.guessed_task()
+    if not (options.task or os.path.isdir(options.folder)):
+        print(f"task: {word}, by the values in the table; --task says otherwise")
+    task = TASKS[word](table.names)
+    y = task.encoded(table.values)
+    task.check(y, fewest)
+    return table.files, y, task
 
 
 def _network(options):
@@ -184,43 +178,29 @@ def _word(option):
     return None if option == "none" else option
 
 
-def _pipeline(options, pooling, layer=None):
+def _pipeline(options, task, pooling, layer=None):
     return make_pipeline(
         PretrainedFeatureTransformer(
             **_network(options), layer=layer, pooling=pooling, verbose=1
         ),
         StandardScaler(),
-        LogisticRegression(C=0.01, max_iter=1000),
+        task.frozen(),
     )
 
 
 def _cross_validated(options):
-    """Cross-validate a classifier of the images in FOLDER/class/image."""
-    X, y = _images(options.folder, FEWEST_FOR_FOLDS)
-    pipeline = _pipeline(options, _word(options.pooling), options.layer)
-    _print_counts(y)
+    """Cross-validate a model of frozen features; return it, and the names of its columns."""
+    X, y, task = _images(options, FEWEST_FOR_FOLDS)
+    pipeline = _pipeline(options, task, _word(options.pooling), options.layer)
+    task.print_counts(y)
     X, y, features = _with_features(pipeline[0], X, y)  # one bar, and then never again
-    _check_counts(y, FEWEST_FOR_FOLDS)
-    n_folds = min(5, min(Counter(y).values()))
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=options.seed)
+    task.check(y, FEWEST_FOR_FOLDS)
+    folds = task.folds(y, options.seed)
     predicted = cross_val_predict(pipeline[1:], features, y, cv=folds)
-    right = [np.mean(predicted[test] == y[test]) for _, test in folds.split(X, y)]
-    print(f"\naccuracy over {len(right)} folds: {np.mean(right):.4f} ± {np.std(right):.4f}")
+    scores = [task.score(y[test], predicted[test]) for _, test in folds.split(X, y)]
+    mean, spread = np.mean(scores), np.std(scores)
+    print(f"\n{task.measure} over {len(scores)} folds: {mean:.4f} ± {spread:.4f}")
     print()
-    _print_confusion(y, predicted)
+    task.print_result(y, predicted)
     pipeline[1:].fit(features, y)
-    return pipeline
-
-
-def _print_counts(y):
-    counts = ", ".join(f"{n} {label}" for label, n in sorted(Counter(y).items()))
-    print("images:", counts, flush=True)
-
-
-def _print_confusion(y, predicted):
-    labels = sorted(set(y))
-    names = [str(label) for label in labels]
-    width = max(map(len, [*names, "10000"])) + 2
-    print("true \\ predicted".ljust(18) + "".join(name.rjust(width) for name in names))
-    for name, row in zip(names, confusion_matrix(y, predicted, labels=labels), strict=True):
-        print(name.ljust(18) + "".join(str(n).rjust(width) for n in row))
+    return pipeline, task.names

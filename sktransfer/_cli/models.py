@@ -1,18 +1,22 @@
 """Saved models: written as joblib or skops, and loaded."""
 
 import joblib
+from sklearn.base import is_regressor
 
 TRUSTED = [  # classes in a .skops file, besides those that skops itself trusts
     "sktransfer.FineTunedConvNetClassifier",
+    "sktransfer.FineTunedConvNetRegressor",
     "sktransfer.ImageAugmentation",
     "sktransfer.PretrainedFeatureTransformer",
 ]
 
 
-def save(model, path):
-    """Save a model that will go about its work silently."""
+def save(model, path, names):
+    """Save a model that will go about its work silently, with names of its outputs, if any."""
     verbose = [name for name in model.get_params() if name.split("__")[-1] == "verbose"]
     model.set_params(**dict.fromkeys(verbose, 0))
+    if names is not None:
+        model.label_names_ = names
     if path.endswith(".skops"):
         _skops().dump(model, path)
     else:
@@ -20,7 +24,7 @@ def save(model, path):
 
 
 def load(path):
-    """A model that gives probabilities.
+    """A model that gives probabilities or numbers.
 
     Raises
     ------
@@ -35,7 +39,8 @@ def load(path):
     except Exception as error:  # a file can hold anything
         reason = str(error) or type(error).__name__  # an empty file's has no text
         raise ValueError(f"{path!r} is not a saved model: {reason}") from error
-    if not (hasattr(model, "predict_proba") and hasattr(model, "set_params")):
+    is_model = hasattr(model, "set_params")
+    if not (is_model and (is_regressor(model) or hasattr(model, "predict_proba"))):
         raise ValueError(
             f"{path!r} is not a saved model: it holds a {type(model).__name__}, which has no "
             "predict_proba"
