@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads wait for one another
 
 import numpy as np
 from PIL import Image
@@ -161,7 +162,7 @@ def label_model(way, name, seed):
     if way in TUNED:
         return FineTunedConvNetClassifier(**network(), **TUNED[way], random_state=seed)
     logistic = LogisticRegressionCV(
-        Cs=np.logspace(-4, 0, 9),
+        Cs=np.logspace(-4, 0, 5),
         scoring="neg_log_loss",
         max_iter=1000,
         use_legacy_attributes=False,

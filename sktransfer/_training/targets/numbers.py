@@ -63,9 +63,7 @@ class Numbers:
         return np.ones(len(codes), dtype=np.float32)
 
     def check(self, codes, weights):
-        """Refuse what nothing can be learnt from."""
-        if not weights.any():
-            raise ValueError("sample_weight is zero for all images")
+        """Refuse nothing: from any numbers something can be learnt."""
 
     def keras_loss(self):
         from sktransfer._runtime.keras import keras
