@@ -111,9 +111,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,) or list of ndarray
-        The classes, sorted. Of several labels, ``[0, 1]`` for each, as in
-        `RandomForestClassifier`.
+    classes_ : ndarray of shape (n_classes,) or (n_labels, 2)
+        The classes, sorted. Of several labels, a row ``[0, 1]`` for each.
 
     label_names_ : ndarray of shape (n_labels,) or None
         Of several labels: the columns of y, if it is a data frame. Else None.
@@ -173,15 +172,6 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
     (300, 2)
     >>> classifier.label_names_.tolist()
     ['even', 'round']
-
-    Images without a label are refused. `SelfTrainingClassifier` learns from them as well:
-
-    >>> from sklearn.semi_supervised import SelfTrainingClassifier
-    >>> some = y[:100].copy()
-    >>> some[50:] = -1  # no label
-    >>> semi = SelfTrainingClassifier(classifier.set_params(unfreeze=0), max_iter=1)
-    >>> semi.fit(X[:100], some).score(X[100:400], y[100:400]) > 0.7
-    True
     """
 
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn does

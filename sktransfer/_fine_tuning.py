@@ -328,7 +328,7 @@ class FineTunedConvNet(ImageEstimator):
                 "target y is None."
             )
         if _num_samples(y) != n:
-            raise ValueError(f"X has {n} images and y {_num_samples(y)} labels")
+            raise ValueError(f"X has {n} images and y {_num_samples(y)} values")
         weights = _check_sample_weight(
             sample_weight, np.empty(n), dtype=np.float32, copy=True, ensure_non_negative=True
         )
@@ -360,7 +360,7 @@ class FineTunedConvNet(ImageEstimator):
         sources = check_images(self, X, reset=False)
         codes = target.encode(y, "y_val")
         if len(codes) != len(sources):
-            raise ValueError(f"X_val has {len(sources)} images and y_val {len(codes)} labels")
+            raise ValueError(f"X_val has {len(sources)} images and y_val {len(codes)} values")
         if not len(sources):
             raise ValueError("X_val has 0 images: a minimum of 1 is required, or leave it out")
         images = self._images(extractor, sources, "X_val")

@@ -13,6 +13,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ESTIMATORS = [
     sktransfer.PretrainedFeatureTransformer,
     sktransfer.FineTunedConvNetClassifier,
+    sktransfer.FineTunedConvNetRegressor,
 ]
 OBJECTS = [getattr(sktransfer, name) for name in sktransfer.__all__]
 

@@ -73,7 +73,9 @@ class _Numbers:
     width = 0
 
     def __init__(self, model):
-        self._model, self.columns = model, getattr(model, "label_names_", ("number",))
+        n_numbers = getattr(model, "n_outputs_", 1)
+        unnamed = [f"number_{i}" for i in range(n_numbers)]
+        self._model, self.columns = model, getattr(model, "label_names_", unnamed)
 
     def of(self, files):
         numbers = self._model.predict(files).reshape(len(files), -1)
@@ -98,7 +100,7 @@ def predict(options):
 def _answers(model):
     if is_regressor(model):
         return _Numbers(model)
-    return _Labels(model) if isinstance(model.classes_, list) else _Classes(model)
+    return _Labels(model) if np.ndim(model.classes_) == 2 else _Classes(model)
 
 
 def _images(files):

@@ -57,6 +57,8 @@ class Table:
                 "in each line, as many as in the header"
             )
         table, folder = np.array(rows), os.path.dirname(path)
+        if (empty := np.argwhere(np.char.strip(table) == "")).size:
+            raise ValueError(f"{path} has an empty cell, for {table[empty[0, 0], 0]!r}")
         files = np.array([os.path.join(folder, file) for file in table[:, 0]])
         return cls(files, np.array(header[1:]), table[:, 1:])
 

@@ -1,7 +1,8 @@
 """What is predicted of images: one class, several labels, or numbers.
 
-A task has a `word`, a `measure` (what `score` is), `tuned` (the estimator that fine-tunes) and
-`frozen` (one for frozen features), and says what it was given and what came of it.
+A task has a `word`, a `measure` (what `score` is), `tuned` (the estimator that fine-tunes),
+`frozen` (one for frozen features) and `names` (of the columns of y, where predictions show
+them), and says what it was given and what came of it.
 """
 
 from collections import Counter

@@ -46,7 +46,7 @@ class Result:
         Of the way from the weights before the last stage that is kept to its own.
     head_strength : float or None
     head_views : tuple of int
-        As the attributes `head_C_` and `head_views_` of the classifier.
+        As the attributes `head_C_` or `head_alpha_`, and `head_views_`, of the estimator.
     """
 
     epochs: tuple = ()

@@ -25,7 +25,7 @@ def learnt_labels(y, class_weight):
 
 def fitted_labels(classes):
     """The target of a fitted classifier, by its `classes_`."""
-    return Labels(len(classes)) if isinstance(classes, list) else Classes(classes)
+    return Labels(len(classes)) if classes.ndim == 2 else Classes(classes)
 
 
 def _refuse_missing(y):
@@ -36,8 +36,8 @@ def _refuse_missing(y):
         raise ValueError(
             f"Input y contains NaN or None: {len(missing)} images have no label, in rows "
             f"{', '.join(map(str, missing[:5]))}{', …' if missing[5:] else ''}. Leave them "
-            "out; or number the labels, give these images -1, and fit "
-            "sklearn.semi_supervised.SelfTrainingClassifier(classifier)"
+            "out; or give them the label -1, and fit scikit-learn's SelfTrainingClassifier to "
+            "features: docs/targets.md has an example"
         )
 
 

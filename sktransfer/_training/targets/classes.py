@@ -26,7 +26,7 @@ class Classes:
 
     kind = "classes"
     metric_name = "accuracy"
-    names = None  # of single labels, which classes have
+    names = None  # of labels; classes are their own
 
     def __init__(self, classes, class_weights=None):
         self.classes, self._class_weights = classes, class_weights

@@ -53,8 +53,8 @@ class Labels:
 
     @property
     def classes(self):
-        """What each label can be, as scikit-learn has it where several are predicted."""
-        return [np.array([0, 1]) for _ in range(self.n_outputs)]
+        """What each label can be: scikit-learn's scorers know several labels by that."""
+        return np.tile([0, 1], (self.n_outputs, 1))
 
     def encode(self, y, name="y"):
         """Indicators as integers.
@@ -67,7 +67,8 @@ class Labels:
         codes, names = _indicators(y, name), _get_feature_names(y)
         if codes.shape[1] != self.n_outputs:
             raise ValueError(f"{name} has {codes.shape[1]} columns, and y {self.n_outputs}")
-        if names is not None and not np.array_equal(names, self.names):
+        both_named = names is not None and self.names is not None
+        if both_named and not np.array_equal(names, self.names):
             raise ValueError(f"{name} has the columns {names}, and y {self.names}")
         return codes
 
