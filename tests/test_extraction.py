@@ -406,6 +406,16 @@ def test_a_file_is_read_once_in_a_cold_run_and_not_in_a_warm_one(tmp_path):
     assert printed.split() == ["6", "12", "12"]
 
 
+def test_threads_load_a_pil_image_one_after_the_other(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png")
+    expected = tiny(cache_dir=None).fit_transform([str(tmp_path / "large.png")])
+    for _ in range(5):  # of an image that has not been loaded
+        image = Image.open(tmp_path / "large.png")
+        features = tiny(cache_dir=None, n_jobs=4).fit_transform([image] * 40)
+        assert_same_features(features, np.repeat(expected, 40, axis=0))
+
+
 def test_threads_share_a_cache():
     from concurrent.futures import ThreadPoolExecutor
 

@@ -10,6 +10,7 @@ import io
 import os
 import stat
 import sys
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from sktransfer._images.formats import (
 )
 
 ENCODED = (bytes, bytearray, memoryview)
+
+_pil_lock = threading.Lock()  # a PIL image loads itself when it is read, and may come twice
 
 
 def is_image(source):
@@ -164,7 +167,8 @@ def _encode(image):
     file = io.BytesIO()
     check_mode(image)
     try:
-        upright = turned(plain_pixels(image), way_upright(image))
+        with _pil_lock:
+            upright = turned(plain_pixels(image), way_upright(image))
         upright.save(file, "PNG", compress_level=0)
     except UnreadableImageError:
         raise
