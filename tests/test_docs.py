@@ -68,7 +68,7 @@ def test_every_fitted_attribute_is_documented_and_every_documented_one_exists(ki
 
     frame = pd.DataFrame(np.zeros((6, 64), np.uint8)).add_prefix("pixel")
     estimator = kind("tiny", image_shape=(8, 8)).fit(frame, [0, 1] * 3)
-    names = {*vars(estimator), *vars(kind)}
+    names = {*vars(estimator), *dir(kind)}
     fitted = {name for name in names if name.endswith("_") and not name.startswith("_")}
     attributes = inspect.getdoc(kind).split("Attributes\n")[1]
     section = re.split("Raises\n|See Also\n|References\n", attributes)[0]
