@@ -28,7 +28,8 @@ from sktransfer._training.unfreezing import depths_of, is_ladder
 class FineTunedConvNet(ImageEstimator):
     """What fine-tuned estimators share: parameters, training, predictions, state.
 
-    A child has `_learn` and `_target`, which know what is predicted, and calls `_fit`.
+    A child has `_learn` (y → a target of `_training.targets`, and y as that encodes it) and
+    `_target` (that target again, of a fitted estimator), and calls `_fit`.
 
     Parameters
     ----------
@@ -169,7 +170,8 @@ class FineTunedConvNet(ImageEstimator):
         unaltered image. Empty if the head was trained in epochs.
 
     model_ : keras.Model
-        The whole network, from preprocessed pixels to logits. A new one each time.
+        The whole network, from preprocessed pixels to logits, or to numbers of a regressor.
+        A new one each time.
 
     n_features_in_ : int
         Number of values in one row of X; 1 for paths and other single objects.
