@@ -58,7 +58,7 @@ class Table:
             )
         table, folder = np.array(rows), os.path.dirname(path)
         if (empty := np.argwhere(np.char.strip(table) == "")).size:
-            raise ValueError(f"{path} has an empty cell, for {table[empty[0, 0], 0]!r}")
+            raise ValueError(f"{path} has an empty cell, for {str(table[empty[0, 0], 0])!r}")
         files = np.array([os.path.join(folder, file) for file in table[:, 0]])
         return cls(files, np.array(header[1:]), table[:, 1:])
 
