@@ -40,9 +40,8 @@ WHOLE = {
     "random_state": 0,
 }
 CLASSIFIER = FineTunedConvNetClassifier(**WHOLE)
-REGRESSOR = FineTunedConvNetRegressor(
-    **{**WHOLE, "input_range": (-4, 4), "fine_tune_learning_rate": 1e-3}
-)
+# Its head is large, as differences between images are small: high rates would wreck it.
+REGRESSOR = FineTunedConvNetRegressor(**{**WHOLE, "fine_tune_learning_rate": 1e-5})
 INSTANCES = [TRANSFORMER, CLASSIFIER, REGRESSOR]
 
 IN_BATCHES = {
