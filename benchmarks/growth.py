@@ -57,10 +57,11 @@ tell(lambda: transformer.fit_transform(X), lambda: transformer.fit_transform(X))
 
 FILES = """
 from PIL import Image
+from sktransfer._images import digests
 paths = [f"{folder}/{i}.bmp" for i in range(n)]
 for path, image in zip(paths, images(n)):
     Image.fromarray(image).save(path)
-time.sleep(2.5)  # digests of newer files are not remembered
+digests.SETTLED_SECONDS = 0  # those of new files are not remembered
 transformer = PretrainedFeatureTransformer("tiny", input_size=(16, 16), cache_dir=folder)
 transformer.fit_transform(paths)
 extractor = transformer._feature_extractor()

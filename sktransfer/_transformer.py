@@ -116,8 +116,8 @@ class PretrainedFeatureTransformer(
     Colour profiles are ignored, as by Keras and PyTorch. A JPEG is decoded at the smallest
     scale that its format offers (1/8, 1/4, 1/2) with at least twice the pixels that are
     needed in both directions. Its pixels then differ by less than 1 of 255 in the mean.
-    In a process, a file is read again only if its device, inode, size or times have changed,
-    or if its features are not in the cache.
+    A process reads a file again only if its features are not in the cache, or if its device,
+    inode, size or times have changed, or had changed less than a minute before it was read.
     The same call on the same machine repeats to the bit, and what is in the cache is returned
     as it is. Together with other images, or in another order, features of an image agree to a
     relative 1e-6: on some processors their last bits depend on the place in a batch.

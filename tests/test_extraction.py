@@ -30,7 +30,7 @@ from sktransfer._features.extractor import find_info
 from sktransfer._features.keys import ViewKey
 from sktransfer._features.reading import ImageReader
 from sktransfer._features.shelves import Shelves
-from sktransfer._images.digests import STEP_SECONDS
+from sktransfer._images import digests
 from sktransfer._networks.engines import ENGINES
 from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._networks.source import TINY_WEIGHTS, source_of
@@ -212,8 +212,9 @@ def test_without_a_cache_all_is_computed_every_time():
     assert transformer.cache_info().bytes == 0
 
 
-@pytest.mark.parametrize("age", [0, STEP_SECONDS + 0.1])  # seconds before it is remembered
-def test_a_file_that_was_changed_is_computed_anew(age, tmp_path):
+@pytest.mark.parametrize("settled", [0.1, digests.SETTLED_SECONDS])  # remembered, or not
+def test_a_file_that_was_changed_is_computed_anew(settled, tmp_path, monkeypatch):
+    monkeypatch.setattr(digests, "SETTLED_SECONDS", settled)
     kinds = "in place", "replaced", "linked", "the same"
     paths = [tmp_path / f"{kind}.bmp" for kind in kinds]  # the size depends on no pixels
     in_place, replaced, linked, same = paths
@@ -224,7 +225,7 @@ def test_a_file_that_was_changed_is_computed_anew(age, tmp_path):
         Image.fromarray(image).save(tmp_path / f"new {i}", "BMP")
     statuses = [path.stat() for path in paths]
     assert len({status.st_size for status in statuses}) == 1
-    time.sleep(age)
+    time.sleep(0.2)
     for _ in range(2):  # the second time by what is remembered
         np.testing.assert_array_equal(
             tiny().fit_transform(paths), tiny().transform(IMAGES[:4])
@@ -377,6 +378,7 @@ COUNT_READINGS = """
 import os, sys
 import numpy as np
 from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
+from sktransfer._images import digests
 paths, cache = sys.argv[2:], sys.argv[1]
 readings = []
 
@@ -385,6 +387,7 @@ def note(event, arguments):
         readings.append(arguments[0])
 
 sys.addaudithook(note)
+digests.SETTLED_SECONDS = 0  # else what has just been made is not remembered
 classifier = FineTunedConvNetClassifier("tiny", unfreeze=0, head_C=1.0, cache_dir=cache)
 classifier.fit(paths, np.arange(len(paths)) % 2)
 print(len(readings))
@@ -400,7 +403,6 @@ def test_a_file_is_read_once_in_a_cold_run_and_not_in_a_warm_one(tmp_path):
     for i in range(6):
         paths.append(str(tmp_path / f"{i}.png"))
         Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(paths[-1])
-    time.sleep(STEP_SECONDS)  # what has just been made is not remembered
     command = [sys.executable, "-c", COUNT_READINGS, str(tmp_path / "cache"), *paths]
     printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     assert printed.split() == ["6", "12", "12"]

@@ -1,16 +1,17 @@
 """Digests of files, remembered as long as the files are unchanged.
 
 As git does for its index: a file whose device, inode, size and times are those of before has
-the content of before. Nobody can set the time of the last change (ctime) of a file back. But
-it advances in steps, so that a file which has just been changed might be changed again within
-the same one: what is too new is not remembered.
+the content of before. Nobody can set the time of the last change (ctime) of a file back. But a
+file that has just been changed may be changed again at the same time, as it advances in steps
+of up to two seconds; and a memory map sets it only when it first changes a page that is on the
+disk, where Linux writes pages after half a minute. So what is too new is not remembered.
 """
 
 import os
 import struct
 import time
 
-STEP_SECONDS = 2.0  # the longest of a file system in use
+SETTLED_SECONDS = 60.0
 MOST_FILES = 2_000_000  # of 200 bytes each
 HAS_CTIME = os.name != "nt"  # there it is the time when a file was made
 
@@ -20,7 +21,7 @@ _known = {}  # path → state of the file, and digest
 
 def remember(path, status, digest):
     """Remember the digest of a file that had a status before it was read."""
-    if HAS_CTIME and time.time() - status.st_ctime > STEP_SECONDS:
+    if HAS_CTIME and time.time() - status.st_ctime > SETTLED_SECONDS:
         if len(_known) >= MOST_FILES:
             _known.clear()
         _known[str(path)] = _state_of(status) + digest
