@@ -7,7 +7,7 @@ import time
 import numpy as np
 import processes
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sktransfer import PretrainedFeatureTransformer, clear_cache
@@ -262,10 +262,13 @@ def test_a_limit_that_is_no_number_is_named(limit, monkeypatch):
 
 
 @settings(max_examples=40)
+@example(actions=[("write", 0, [1, 2]), ("truncate", 0, [3]), ("read", 0, [1, 2])])
 @given(
     actions=st.lists(
         st.tuples(
-            st.sampled_from(["write", "read", "damage", "tidy", "refresh", "remove"]),
+            st.sampled_from(
+                ["write", "read", "damage", "truncate", "tidy", "refresh", "remove"]
+            ),
             st.integers(0, 2),
             st.lists(st.integers(0, 6), min_size=1, max_size=4, unique=True),
         ),
@@ -281,10 +284,12 @@ def test_any_interleaving_serves_only_right_rows(tmp_path_factory, actions):
             assert set(read(stores[who], numbers)) == set(numbers)
         elif action == "read":
             read(stores[who], numbers)
-        elif action in ("damage", "remove") and segments(folder):
+        elif action in ("damage", "truncate", "remove") and segments(folder):
             path = segments(folder)[numbers[0] % len(segments(folder))]
             if action == "remove":
                 path.unlink()
+            elif action == "truncate":
+                os.truncate(path, path.stat().st_size * numbers[0] // 7)
             else:
                 content = bytearray(path.read_bytes())
                 content[-1 - numbers[0] * 7 % len(content)] ^= 1

@@ -24,6 +24,7 @@ SMALL_BYTES = 16 << 20  # segments below this are merged …
 MANY_SEGMENTS = 32  # … when there are more of them than this
 STALE_SECONDS = 3600  # a temporary file of this age has no writer any more
 LISTING_SHARE = 0.05  # of the time that the folder may be listed
+UNREADABLE = InvalidSegmentError, OSError
 
 
 class RowStore:
@@ -154,7 +155,7 @@ class RowStore:
             n_before = self.n_opened
             if len(small) > MANY_SEGMENTS:
                 for group in _groups(small):
-                    with contextlib.suppress(OSError):
+                    with contextlib.suppress(*UNREADABLE):
                         self._merge(group)
             return self.n_opened - n_before
 
@@ -168,7 +169,7 @@ class RowStore:
                 keys[number] = segment.keys()
             except FileNotFoundError:
                 continue
-            except (InvalidSegmentError, OSError):
+            except UNREADABLE:
                 self._numbers[name] = number  # so that it is not tried again
                 continue
             segments[number] = segment
@@ -206,7 +207,7 @@ class RowStore:
 
     def _leave_behind(self, segment, places):
         """Forget damaged rows, and put the others of their segment into a new one."""
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(*UNREADABLE):
             self._index.forget(places)
             self._merge([segment])
 
