@@ -39,7 +39,7 @@ NETWORKS = {  # name → its parameters, and how many photographs are enough
 }
 SIZES = (1_000_000, 100_000_000)
 CORES = 16  # of a machine
-FED = 3000  # images a second that one thread hands to a GPU
+FED = 5000  # images a second that one thread hands to a GPU
 GPUS = (1, 8)
 N_FOUND = 400  # images to look up
 UNITS = {"h": 3600, "min": 60, "s": 1}
