@@ -123,8 +123,8 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         (default 20e9). Above it, what was not used for longest is removed.
 
     n_jobs : int, default=None
-        Number of threads that decode images while the network computes. None means one for
-        every four cores or, where a GPU computes, one for every core, within what joblib
+        Number of threads that read files, and decode images while the network computes. None
+        means one for every four cores or, where a GPU computes, one for every core, within what joblib
         grants a worker; -1 means all cores. On a CPU the network itself uses all cores.
 
     verbose : int, default=0

@@ -92,26 +92,19 @@ class Computer:
             images.bad.update((i, found) for i, found in problems if found)
 
     def _decoders(self):
-        return Workers(self._n_decoders(), "sktransfer-decode")
+        return Workers(self.n_threads(), "sktransfer-decode")
 
-    def n_readers(self):
-        """How many threads read files, while nothing else is done."""
-        return self._n_threads(1)
-
-    def _n_decoders(self):
-        """How many threads decode: as many as help."""
-        return self._n_threads(1 if gpu() is not None else CORES_OF_A_DECODER)
-
-    def _n_threads(self, cores_of_one):
-        """As many as were asked for, or one for so many cores."""
+    def n_threads(self):
+        """How many threads read and decode: as many as help, if nobody said."""
         if self.n_jobs is not None:
             return effective_n_jobs(self.n_jobs)
         cores = granted_threads() or cpu_count()
-        return max(effective_n_jobs(None), cores // cores_of_one)
+        helpful = cores if gpu() is not None else cores // CORES_OF_A_DECODER
+        return max(effective_n_jobs(None), helpful)
 
     def _n_ahead(self, info):
         """How many batches are being drawn while one is computed."""
-        n_images = max(LOOK_AHEAD, LOOK_AHEAD_OF_THREAD * self._n_decoders())
+        n_images = max(LOOK_AHEAD, LOOK_AHEAD_OF_THREAD * self.n_threads())
         return math.ceil(n_images / ENGINES[self.engine].batch_sizes(info)[-1])
 
     def _drawings(self, network, decoders, images, positions, agenda):

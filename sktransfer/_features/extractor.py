@@ -109,7 +109,7 @@ class Extractor:
         images = Images(sources, name, first)
         self._shelves.refresh()
         computer = self._computer
-        identify(images, computer.reader, self._are_known, computer.n_readers(), verbose)
+        identify(images, computer.reader, self._are_known, computer.n_threads(), verbose)
         return images
 
     def refuse_bad(self, images):

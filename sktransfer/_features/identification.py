@@ -10,7 +10,7 @@ from sktransfer._runtime.threads import Workers
 
 SMALLEST_PART, LARGEST_PART = 4, 256  # images that a thread takes at once
 PARTS_OF_A_THREAD = 4  # so that all end together
-READ_BYTES = 8 << 20  # of files that a thread has in memory
+READ_BYTES = 1 << 20  # of files that a thread has in memory, which more would slow down
 
 
 def identify(images, reader, are_known, n_threads, verbose):
@@ -33,9 +33,10 @@ def identify(images, reader, are_known, n_threads, verbose):
     size = min(max(size, SMALLEST_PART), LARGEST_PART)
     parts = [range(start, min(start + size, n)) for start in range(0, n, size)]
     with quiet_pillow, images_bar(verbose, "Reading", n) as advance:
-        if len(parts) == 1:  # a thread costs more
-            identification.of(parts[0])
-            advance(n)
+        if n_threads == 1 or len(parts) == 1:  # a thread costs more than it brings
+            for part in parts:
+                identification.of(part)
+                advance(len(part))
             return
         with Workers(n_threads, "sktransfer-identify") as workers:
             tasks = [workers.submit(identification.of, part) for part in parts]
