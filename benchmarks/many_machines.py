@@ -32,6 +32,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from benchmarks._timing import chosen
+from benchmarks.extraction import MOBILENET
 from sktransfer import PretrainedFeatureTransformer
 
 CORES = len(os.sched_getaffinity(0))
@@ -39,13 +40,7 @@ MEMORY_STEPS, MEMORY_BATCH = (25_000, 50_000, 100_000, 200_000), 1000
 
 
 def transformer(cache_dir):
-    return PretrainedFeatureTransformer(
-        "mobilenet",
-        backbone_params={"alpha": 0.75},
-        input_size=(224, 224),
-        pooling="avg",
-        cache_dir=cache_dir,
-    )
+    return PretrainedFeatureTransformer(**MOBILENET, pooling="avg", cache_dir=cache_dir)
 
 
 def by_one_process(features, paths):

@@ -27,15 +27,16 @@ import numpy as np
 from sklearn.base import clone
 
 from benchmarks._timing import chosen
+from benchmarks.extraction import MOBILENET, RESNET, VGG
 from sktransfer import PretrainedFeatureTransformer
 from sktransfer._images.decoding import decode
 from sktransfer._images.sources import content_of, digest_of
 
-SIZE = (224, 224)
+SIZE = MOBILENET["input_size"]
 NETWORKS = {  # name → its parameters, and how many photographs are enough
-    "MobileNet (α 0.75)": ({"backbone": "mobilenet", "backbone_params": {"alpha": 0.75}}, 200),
-    "ResNet50": ({"backbone": "resnet50", "weights": None}, 40),
-    "VGG16": ({"backbone": "vgg16", "weights": None}, 20),
+    "MobileNet (α 0.75)": (MOBILENET, 200),
+    "ResNet50": (RESNET, 40),
+    "VGG16": ({**VGG, "input_size": SIZE}, 20),
 }
 SIZES = (1_000_000, 100_000_000)
 CORES = 16  # of a machine
@@ -94,7 +95,10 @@ def rates():
     return Rates(
         nbytes=np.mean([Path(path).stat().st_size for path in paths]),
         identified=rate(lambda: [digest_of(content_of(path)) for path in paths], len(paths)),
-        decoded=rate(lambda: [decode(c, SIZE, (0, 255)) for c in contents], len(paths)),
+        decoded=rate(
+            lambda: [decode(c, SIZE, (0, 255)) for c in contents],
+            len(paths),
+        ),
     )
 
 
@@ -102,7 +106,7 @@ def measured(name, parameters, n_images):
     """The `Network` of that name."""
     paths, _ = chosen(n_images)
     pooled = PretrainedFeatureTransformer(
-        **parameters, input_size=SIZE, pooling="avg", cache_dir=None, n_jobs=1
+        **parameters, pooling="avg", cache_dir=None, n_jobs=1
     ).fit(paths)
     pooled.transform(paths[:4])  # the network is loaded
     flattened = clone(pooled).set_params(pooling=None).fit(paths)

@@ -22,7 +22,6 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads wait for one another
@@ -36,6 +35,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.domains import draw
+from benchmarks.extraction import MOBILENET
 from sktransfer import (
     FineTunedConvNetClassifier,
     FineTunedConvNetRegressor,
@@ -44,6 +44,7 @@ from sktransfer import (
 )
 
 SIDE, LARGEST_ANGLE = 96, 45
+NETWORK = {**MOBILENET, "input_size": (SIDE, SIDE)}
 SIZES = {"train": 200, "test": 200}
 SEEDS = range(3)
 VIEWS = {  # that keep what is asked
@@ -142,25 +143,14 @@ def images(name, part, seed):
     return np.stack([np.asarray(x) for x, _ in pairs]), np.array([y for _, y in pairs])
 
 
-def network():
-    """Parameters of the network: real weights, at another size than the usual one."""
-    folder = Path(os.environ["SKTRANSFER_TEST_DATA"], "keras_home/models")
-    return {
-        "backbone": "mobilenet",
-        "backbone_params": {"alpha": 0.75},
-        "weights": folder / "mobilenet_7_5_224_tf_no_top.h5",
-        "input_size": (SIDE, SIDE),
-    }
-
-
 def on_frozen_features(model):
-    transformer = PretrainedFeatureTransformer(**network(), pooling="avg")
+    transformer = PretrainedFeatureTransformer(**NETWORK, pooling="avg")
     return make_pipeline(transformer, StandardScaler(), model)
 
 
 def label_model(way, name, seed):
     if way in TUNED:
-        return FineTunedConvNetClassifier(**network(), **TUNED[way], random_state=seed)
+        return FineTunedConvNetClassifier(**NETWORK, **TUNED[way], random_state=seed)
     logistic = LogisticRegressionCV(
         Cs=np.logspace(-4, 0, 5),
         scoring="neg_log_loss",
@@ -173,7 +163,7 @@ def label_model(way, name, seed):
 
 def number_model(way, name, seed):
     if way in TUNED:
-        parameters = {**network(), **TUNED[way], **VIEWS.get(name, {})}
+        parameters = {**NETWORK, **TUNED[way], **VIEWS.get(name, {})}
         return FineTunedConvNetRegressor(**parameters, random_state=seed)
     return on_frozen_features(RidgeCV(np.logspace(-1, 5, 13)))
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sktransfer._features import index
-from sktransfer._features.index import NOWHERE, POSITION_BITS, WORDS, Index
+from sktransfer._features.index import NOWHERE, POSITION_BITS, Index
+from sktransfer._features.segments import KEY_WORDS
 
 # Of the last two pairs, the first 64 bits are the same, and nearly so.
 KEYS = np.array([[i, i, 0, 0] for i in range(6)] + [[9, 1, 0, 0], [9, 2, 0, 0]], np.uint64)
@@ -61,13 +62,13 @@ def test_a_key_is_found_where_it_is_and_nowhere_else(fewest_new, actions):
 
 def test_many_keys_are_found_in_any_order():
     rng = np.random.default_rng(0)
-    keys = rng.integers(0, 2**64, (50_000, WORDS), np.uint64)
+    keys = rng.integers(0, 2**64, (50_000, KEY_WORDS), np.uint64)
     tried = Index()
     for number, part in enumerate(np.split(keys, 50)):
         tried.add({number: part})
     order = rng.permutation(len(keys))
     expected = (order // 1000 << POSITION_BITS) + order % 1000
     np.testing.assert_array_equal(tried.find(bytes_of(keys[order])), expected)
-    absent = rng.integers(0, 2**64, (1000, WORDS), np.uint64)
+    absent = rng.integers(0, 2**64, (1000, KEY_WORDS), np.uint64)
     assert (tried.find(bytes_of(absent)) == NOWHERE).all()
     assert tried.find([]).shape == (0,)

@@ -108,8 +108,7 @@ class Extractor:
         """
         images = Images(sources, name, first)
         self._shelves.refresh()
-        computer = self._computer
-        identify(images, computer.reader, self._are_known, computer.n_threads(), verbose)
+        identify(images, self._computer, self._are_known, verbose)
         return images
 
     def refuse_bad(self, images):
@@ -196,7 +195,7 @@ class Extractor:
             missing = self._missing(views)
         cuts = self._shelves.kept_cuts()
         if missing:
-            self._shelves.touch(views)  # or room could be made at the expense of these
+            self._shelves.touch(list(views))  # or room could be made at the expense of these
             if not self._shelves.can_keep(missing, cuts):
                 positions = sorted(set(missing.values()))
                 self._computer.check_pixels(images, positions, self.info.input_size)

@@ -13,7 +13,7 @@ PARTS_OF_A_THREAD = 4  # so that all end together
 READ_BYTES = 1 << 20  # of files that a thread has in memory, which more would slow down
 
 
-def identify(images, reader, are_known, n_threads, verbose):
+def identify(images, computer, are_known, verbose):
     """Note the digest of each image, or what is wrong with it.
 
     A file that was read before, is unchanged, and whose rows are there, is not read.
@@ -21,19 +21,20 @@ def identify(images, reader, are_known, n_threads, verbose):
     Parameters
     ----------
     images : Images
-    reader : ImageReader
+    computer : Computer
+        Of their rows, which knows how images are read, and by how many threads.
     are_known : callable
         List of digests → of which there are rows, so that these images are good.
-    n_threads : int
     verbose : int
         Whether to show a bar.
     """
-    identification = _Identification(images, reader, are_known)
-    n, size = len(images), len(images) // (PARTS_OF_A_THREAD * n_threads)
-    size = min(max(size, SMALLEST_PART), LARGEST_PART)
+    identification, n = _Identification(images, computer.reader, are_known), len(images)
+    # To count processors takes longer than to look up a few images.
+    n_threads = computer.n_threads() if n > SMALLEST_PART else 1
+    size = min(max(n // (PARTS_OF_A_THREAD * n_threads), SMALLEST_PART), LARGEST_PART)
     parts = [range(start, min(start + size, n)) for start in range(0, n, size)]
     with quiet_pillow, images_bar(verbose, "Reading", n) as advance:
-        if n_threads == 1 or len(parts) == 1:  # a thread costs more than it brings
+        if n_threads == 1:  # another thread costs more than it brings
             for part in parts:
                 identification.of(part)
                 advance(len(part))

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sktransfer._features.segments import KEY_BYTES
+from sktransfer._features.segments import KEY_BYTES, KEY_WORDS
 
 NEW_SHARE = 1 / 8  # new keys are sorted in once they are so many beside the others …
 FEWEST_NEW = 4096  # … and no fewer than this
 POSITION_BITS = 32  # a place is segment number << POSITION_BITS | position
 NOWHERE = -1
-WORDS = KEY_BYTES // 8
 
 
 class Index:
@@ -20,7 +19,7 @@ class Index:
     """
 
     def __init__(self):
-        self._sorted = _SortedKeys(np.empty((0, WORDS), np.uint64), np.empty(0, np.int64))
+        self._sorted = _SortedKeys(np.empty((0, KEY_WORDS), np.uint64), np.empty(0, np.int64))
         self._new = {}  # key → place
         self._is_open = np.zeros(1, bool)  # by segment number; the last stands for `NOWHERE`
         self._forgotten = np.empty(0, np.int64)  # places in segments that are open
@@ -31,7 +30,7 @@ class Index:
         Parameters
         ----------
         segments : dict
-            Number → ndarray of shape (n, WORDS). A number is used once, ever.
+            Number → ndarray of shape (n, KEY_WORDS). A number is used once, ever.
         """
         places = {number: _places_in(number, len(keys)) for number, keys in segments.items()}
         n_new = sum(map(len, places.values())) + len(self._new)
@@ -102,7 +101,7 @@ class _SortedKeys:
 
     Parameters
     ----------
-    keys : ndarray of uint64 of shape (n, WORDS)
+    keys : ndarray of uint64 of shape (n, KEY_WORDS)
     places : ndarray of int64 of shape (n,)
     """
 
@@ -148,7 +147,7 @@ def _places_in(number, n):
 
 
 def _as_words(keys):
-    return np.frombuffer(b"".join(keys), np.uint64).reshape(-1, WORDS)
+    return np.frombuffer(b"".join(keys), np.uint64).reshape(-1, KEY_WORDS)
 
 
 def as_bytes(keys):

@@ -20,6 +20,7 @@ SUFFIX = ".safetensors"
 TEMPORARY = ".tmp"
 OWN_TEMPORARY = "[0-9a-f]{32}" + re.escape(TEMPORARY)  # a name by `uuid`, as that of segments
 KEY_BYTES = 32
+KEY_WORDS = KEY_BYTES // 8  # of 64 bits
 BESIDE_BYTES = KEY_BYTES + 4  # each row: its key and checksum
 MAX_HEADER_BYTES = 1 << 16
 SAFETENSORS_NAMES = {"float16": "F16", "float32": "F32", "uint8": "U8", "uint32": "U32"}
@@ -109,13 +110,14 @@ class Segment:
         return len(self._checksums)
 
     def keys(self):
-        """The keys of its rows: uint64 ndarray of shape (n, KEY_BYTES // 8)."""
+        """The keys of its rows: uint64 ndarray of shape (n, KEY_WORDS)."""
+        n_words = len(self) * KEY_WORDS
         with open(self.path, "rb") as file:
             file.seek(self._keys_start)
-            keys = np.fromfile(file, np.uint64, len(self) * KEY_BYTES // 8)
-        if keys.size < len(self) * KEY_BYTES // 8:
+            keys = np.fromfile(file, np.uint64, n_words)
+        if keys.size < n_words:
             raise InvalidSegmentError(f"{self.path} is truncated")
-        return keys.reshape(len(self), -1)
+        return keys.reshape(-1, KEY_WORDS)
 
     def read(self, keys, positions, out):
         """Copy rows into `out`, one for one; return which of them were intact.

@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from collections import defaultdict
 
 import numpy as np
 
@@ -98,19 +99,16 @@ class Shelves:
     def have(self, views, cuts):
         """Whether the rows of each view are there at all of some cuts: an array of bool."""
         there = np.ones(len(views), dtype=bool)
-        for augmented in (False, True):
-            places = [i for i, view in enumerate(views) if (view.number != 0) == augmented]
-            some = [views[i] for i in places]
-            for cut in cuts if places else ():
-                there[places] &= self._shelves[cut, augmented].have(some)
+        for cut in cuts:
+            for shelf, places in self._by_shelf(views, cut).items():
+                there[places] &= shelf.have([views[i] for i in places])
         return there
 
     def touch(self, views):
         """Note that what is there of some views is used."""
-        for (cut, augmented), shelf in self._shelves.items():
-            if cut in self._kept:
-                here = [view for view in views if (view.number != 0) == augmented]
-                shelf.store.touch([shelf.key_of(view) for view in here])
+        for cut in self._kept:
+            for shelf, places in self._by_shelf(views, cut).items():
+                shelf.store.touch([shelf.key_of(views[i]) for i in places])
 
     def take(self, wanted, cuts, outs):
         """Copy what is there of wanted views, at all of some cuts.
@@ -132,14 +130,22 @@ class Shelves:
     def _copy(self, wanted, cut, out):
         """Copy the rows at one cut; return which were there."""
         found = np.zeros(len(out), dtype=bool)
-        for augmented in (False, True):
-            shelf, keys, places = self._shelves[cut, augmented], [], []
-            for view, positions in wanted.items():
-                if (view.number != 0) == augmented:
-                    keys += [shelf.key_of(view)] * len(positions)
-                    places += positions
-            found[places] = shelf.store.read(keys, [out[place] for place in places])
+        views = [view for view, positions in wanted.items() for _ in positions]
+        positions = list(itertools.chain(*wanted.values()))
+        for shelf, places in self._by_shelf(views, cut).items():
+            keys, here = (
+                [shelf.key_of(views[i]) for i in places],
+                [positions[i] for i in places],
+            )
+            found[here] = shelf.store.read(keys, [out[position] for position in here])
         return found
+
+    def _by_shelf(self, views, cut):
+        """Shelf → the places of its views in a list, at a cut."""
+        places = defaultdict(list)
+        for i, view in enumerate(views):
+            places[self.shelf(cut, view.number)].append(i)
+        return places
 
     def can_keep(self, views, cuts):
         """Whether rows of so many views can be kept; one warning if they cannot."""

@@ -98,8 +98,9 @@ class RowStore:
                 places = self._index.find([keys[i] for i in sought])
             for those in _by_segment(places):
                 wanted = sought[those]
-                rows = [keys[i] for i in wanted], places[those], [out[i] for i in wanted]
-                found[wanted] = self._read_segment(*rows)
+                found[wanted] = self._read_segment(
+                    [keys[i] for i in wanted], places[those], [out[i] for i in wanted]
+                )
             if found[sought[places != NOWHERE]].all():
                 break
             self.refresh()

@@ -92,14 +92,11 @@ class _Writer:
 
     def _flush(self):
         there = self._store.have(list(self._rows))  # if another cut of a view was missing
-        rows = [
-            pair
-            for pair, is_there in zip(self._rows.items(), there, strict=True)
-            if not is_there
-        ]
+        pairs = zip(self._rows.items(), there, strict=True)
+        rows = {key: row for (key, row), is_there in pairs if not is_there}
         if rows:
             try:
-                self._write(dict(rows))
+                self._write(rows)
             except OSError as error:
                 self._give_up(f"{error.strerror} ({self._store.folder})")
         self._forget()

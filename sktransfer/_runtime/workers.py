@@ -1,5 +1,6 @@
 """What a worker of joblib's may use of the machine."""
 
+import functools
 import os
 import re
 from multiprocessing import current_process
@@ -17,7 +18,12 @@ def granted_threads():
 
 def gpus_there():
     """The numbers of the NVIDIA GPUs of this machine."""
-    files = DEVICES.glob("nvidia[0-9]*")
+    return _gpus_in(DEVICES)
+
+
+@functools.cache
+def _gpus_in(devices):
+    files = devices.glob("nvidia[0-9]*")
     return sorted(int(file.name.removeprefix("nvidia")) for file in files)
 
 
