@@ -1,30 +1,45 @@
-"""A classifier that is fitted in less than a second, and images for it."""
+"""Estimators that are fitted in less than a second, and images for them."""
 
+import joblib
 import numpy as np
+import skops.io
 
-from sktransfer import FineTunedConvNetClassifier
+from sktransfer import FineTunedConvNetClassifier, FineTunedConvNetRegressor
 from sktransfer._images.decoding import decode
 
-SIZE = (16, 16)  # of images that its network takes
+SIZE = (16, 16)  # of images that their network takes
+QUICK = {
+    "backbone": "tiny",
+    "input_size": SIZE,
+    "input_range": (0, 16),
+    "pooling": None,
+    "unfreeze": 3,
+    "head_epochs": 3,
+    "fine_tune_epochs": 2,
+    "augmentation_views": 2,
+    "batch_size": 32,
+    "early_stopping": False,
+    "random_state": 0,
+}
 
 
 def classifier(**parameters):
     """A `FineTunedConvNetClassifier` of few epochs, on the embedded network."""
-    defaults = {
-        "backbone": "tiny",
-        "input_size": SIZE,
-        "input_range": (0, 16),
-        "pooling": None,
-        "head_C": 0.1,
-        "unfreeze": 3,
-        "head_epochs": 3,
-        "fine_tune_epochs": 2,
-        "augmentation_views": 2,
-        "batch_size": 32,
-        "early_stopping": False,
-        "random_state": 0,
-    }
-    return FineTunedConvNetClassifier(**{**defaults, **parameters})
+    return FineTunedConvNetClassifier(**{**QUICK, "head_C": 0.1, **parameters})
+
+
+def regressor(**parameters):
+    """A `FineTunedConvNetRegressor` of few epochs, on the embedded network."""
+    return FineTunedConvNetRegressor(**{**QUICK, **parameters})
+
+
+def stored(fitted, path):
+    """A fitted estimator as it comes back from a .skops or another file."""
+    if path.suffix == ".skops":
+        skops.io.dump(fitted, path)
+        return skops.io.load(path, trusted=[f"sktransfer.{type(fitted).__name__}"])
+    joblib.dump(fitted, path)
+    return joblib.load(path)
 
 
 def five_to_nine(digits, n):

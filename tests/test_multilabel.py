@@ -1,11 +1,9 @@
 """Several labels at once in `FineTunedConvNetClassifier`."""
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
-import skops.io
-from classifiers import classifier, five_to_nine
+from classifiers import classifier, five_to_nine, stored
 from scipy.sparse import csr_array
 from sklearn.callback import ScoringMonitor
 from sklearn.metrics import average_precision_score, log_loss
@@ -97,13 +95,7 @@ def test_searches_scorers_callbacks_and_curves(some):
 def test_what_is_saved_comes_back_the_same(some, tmp_path, suffix):
     X, y, X_test, _ = some
     fitted = classifier(unfreeze=1).fit(X, pd.DataFrame(y, columns=NAMES))
-    path = tmp_path / f"model{suffix}"
-    if suffix == ".skops":
-        skops.io.dump(fitted, path)
-        again = skops.io.load(path, trusted=["sktransfer.FineTunedConvNetClassifier"])
-    else:
-        joblib.dump(fitted, path)
-        again = joblib.load(path)
+    again = stored(fitted, tmp_path / f"model{suffix}")
     np.testing.assert_array_equal(again.predict_proba(X_test), fitted.predict_proba(X_test))
     assert again.label_names_.tolist() == NAMES
     np.testing.assert_array_equal(again.classes_, fitted.classes_)

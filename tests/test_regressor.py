@@ -1,10 +1,8 @@
 """`FineTunedConvNetRegressor`."""
 
-import joblib
 import numpy as np
 import pytest
-import skops.io
-from classifiers import SIZE, five_to_nine, pixels_of
+from classifiers import SIZE, five_to_nine, pixels_of, regressor, stored
 from sklearn.callback import ScoringMonitor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import RidgeCV
@@ -14,28 +12,10 @@ from sklearn.multioutput import MultiOutputRegressor
 from sklearn.preprocessing import MinMaxScaler
 
 from sktransfer import (
-    FineTunedConvNetRegressor,
     InvalidImagesWarning,
     PretrainedFeatureTransformer,
     TrainingHistoryDisplay,
 )
-
-
-def regressor(**parameters):
-    """A `FineTunedConvNetRegressor` of few epochs, on the embedded network."""
-    defaults = {
-        "backbone": "tiny",
-        "input_size": SIZE,
-        "input_range": (0, 16),
-        "pooling": None,
-        "unfreeze": 3,
-        "fine_tune_epochs": 2,
-        "augmentation_views": 2,
-        "batch_size": 32,
-        "early_stopping": False,
-        "random_state": 0,
-    }
-    return FineTunedConvNetRegressor(**{**defaults, **parameters})
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +103,7 @@ def test_searches_meta_estimators_callbacks_and_curves(some):
 def test_what_is_saved_comes_back_the_same(some, tmp_path, suffix):
     X, y, X_test, _ = some
     fitted = regressor(unfreeze=1).fit(X, y)
-    path = tmp_path / f"model{suffix}"
-    if suffix == ".skops":
-        skops.io.dump(fitted, path)
-        again = skops.io.load(path, trusted=["sktransfer.FineTunedConvNetRegressor"])
-    else:
-        joblib.dump(fitted, path)
-        again = joblib.load(path)
+    again = stored(fitted, tmp_path / f"model{suffix}")
     np.testing.assert_array_equal(again.predict(X_test), fitted.predict(X_test))
 
 

@@ -6,11 +6,12 @@ import numpy as np
 from scipy.special import expit, logsumexp, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, train_test_split
-from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y
 
 from sktransfer._training.targets.logistic import strength_by_folds
+from sktransfer._training.targets.weights import class_weights
 
 
 class Classes:
@@ -44,10 +45,7 @@ class Classes:
         y = _check_y(y)
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
-        weights = compute_class_weight(class_weight, classes=classes, y=y)
-        if not np.isfinite(weights).all() or weights.min() < 0:
-            raise ValueError(f"class_weight={class_weight} has negative or infinite weights")
-        return cls(classes, weights.astype(np.float32)), codes
+        return cls(classes, class_weights(class_weight, classes, y)), codes
 
     @property
     def n_outputs(self):

@@ -6,12 +6,12 @@ import numpy as np
 from scipy.sparse import issparse
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _get_feature_names
 
 from sktransfer._exceptions import warn
 from sktransfer._training.targets.logistic import strength_by_folds
 from sktransfer._training.targets.stratification import stratified_parts
+from sktransfer._training.targets.weights import class_weights
 
 
 class Labels:
@@ -211,7 +211,5 @@ def _label_weights(class_weight, codes):
     weights = np.ones((n_labels, 2), dtype=np.float32)
     for of_label, asked, has in zip(weights, class_weight, codes.T, strict=True):
         seen = np.unique(has)
-        of_label[seen] = compute_class_weight(asked, classes=seen, y=has)
-    if not np.isfinite(weights).all() or weights.min() < 0:
-        raise ValueError(f"class_weight={class_weight} has negative or infinite weights")
+        of_label[seen] = class_weights(asked, seen, has)
     return weights
