@@ -95,6 +95,9 @@ def test_tables_that_are_none(table, tmp_path, capsys):
     (tmp_path / "bad.csv").write_text("file,age\na.png,3\nb.png, \n")
     assert main(["compare", str(tmp_path / "bad.csv")]) == 1
     assert "has an empty cell, for 'b.png'" in capsys.readouterr().err
+    path = table(["a", "b"], lambda y: np.array([[0.5, 1]] * len(y)))
+    assert main(["compare", str(path), "--task", "labels"]) == 1
+    assert "has 0 and 1" in capsys.readouterr().err
     path = table(["a", "b"], lambda y: np.array([["x", "1"]] * len(y)))
     assert main(["compare", str(path)]) == 1
     assert "is one column" in capsys.readouterr().err

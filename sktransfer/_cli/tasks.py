@@ -43,8 +43,8 @@ class Classes:
         counts = Counter(y.tolist())
         if len(counts) < 2 or min(counts.values()) < fewest:
             raise ValueError(
-                f"two or more sub-folders are needed, one for each class, of {fewest} or more "
-                f"images each that can be read; there are {dict(counts)}"
+                f"two or more classes are needed (of a folder, its sub-folders), of {fewest} or "
+                f"more images each that can be read; there are {dict(counts)}"
             )
 
     def strata(self, y):
@@ -95,7 +95,10 @@ class Labels(_Columns):
         return MultiOutputClassifier(LogisticRegression(C=0.01, max_iter=1000))
 
     def encoded(self, values):
-        return _as_numbers(values).astype(int)
+        numbers = _as_numbers(values)
+        if not np.isin(numbers, (0, 1)).all():
+            raise ValueError("a column for each label has 0 and 1, and this one other values")
+        return numbers.astype(int)
 
     def print_counts(self, y):
         counts = zip(y.sum(axis=0), self.names, strict=True)
