@@ -43,8 +43,8 @@ class Classes:
         counts = Counter(y.tolist())
         if len(counts) < 2 or min(counts.values()) < fewest:
             raise ValueError(
-                f"two or more classes are needed (of a folder, its sub-folders), of {fewest} or "
-                f"more images each that can be read; there are {dict(counts)}"
+                f"two or more classes are needed (of a folder, its sub-folders), of {fewest} "
+                f"or more images each that can be read; there are {dict(counts)}"
             )
 
     def strata(self, y):
