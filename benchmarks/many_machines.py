@@ -12,6 +12,10 @@ its workers later all the same.
 ``python -m benchmarks.many_machines memory`` prints instead the peak memory of a process after
 more and more images in `transform_batches`, with and without a cache.
 
+``python -m benchmarks.many_machines files [N_FILES]`` prints what it takes to look up the
+features of small files once, and in a search of 4 strengths × 4 folds; and how much of that is
+to find out which images they are, where their digests are remembered and where they are not.
+
 Needs the extra ``sktransfer[test-many]``, and photographs as in `benchmarks`.
 """
 
@@ -27,13 +31,15 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 import joblib
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from PIL import Image
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from benchmarks._timing import chosen
 from benchmarks.extraction import MOBILENET
 from sktransfer import PretrainedFeatureTransformer
+from sktransfer._images import digests
 
 CORES = len(os.sched_getaffinity(0))
 MEMORY_STEPS, MEMORY_BATCH = (25_000, 50_000, 100_000, 200_000), 1000
@@ -136,6 +142,56 @@ def peak_memory():
                     print(f"| {kept} | {done:,} | {size:,.0f} | {peak:,.0f} |", flush=True)
 
 
+def identification(n_files=100_000):
+    """Print microseconds a file to look features up, and seconds of a search, and of what."""
+    images = np.random.default_rng(0).integers(0, 256, (n_files, 16, 16), np.uint8)
+    y = np.arange(n_files) % 2
+    with tempfile.TemporaryDirectory() as folder:
+        paths = np.array([f"{folder}/{i}.bmp" for i in range(n_files)])
+        for path, image in zip(paths, images, strict=True):
+            Image.fromarray(image).save(path)
+        features = PretrainedFeatureTransformer(
+            "tiny", input_size=(16, 16), pooling="avg", cache_dir=folder
+        )
+        features.fit_transform(paths)
+        print("| digests | once, μs a file | identified | search, s | identified |")
+        print("|---|---|---|---|---|")
+        for word, settled in (("not remembered", np.inf), ("remembered", 0)):
+            digests.SETTLED_SECONDS = settled
+            features.transform(paths)  # remembers
+            once = 1e6 / n_files * once_and_identified(features, paths)
+            searched = search_and_identified(features, paths, y)
+            cells = [f"{x:.1f}" for x in (*once, *searched)]
+            print(f"| {word} | {' | '.join(cells)} |", flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory: {peak:,.0f} MB")
+
+
+def once_and_identified(features, paths):
+    """Seconds to look features up, and to find out which images they are: the least of 3."""
+    ways = (features.transform, features._feature_extractor().identify)
+    return np.min([[elapsed(way, paths) for way in ways] for _ in range(3)], axis=0)
+
+
+def search_and_identified(features, paths, y):
+    """Seconds of a search, and to find out which images its 16 look-ups are of."""
+    pipeline = make_pipeline(features, SGDClassifier(max_iter=5, tol=None))
+    folds, strengths = StratifiedKFold(4), [0.001, 0.01, 0.1, 1]
+    grid = {"sgdclassifier__alpha": strengths}
+    model = GridSearchCV(pipeline, grid, cv=folds, refit=False)
+    identify = features._feature_extractor().identify
+    parts = [paths[part] for split in folds.split(paths, y) for part in split]
+    identified = sum(elapsed(identify, part) for part in parts)
+    return elapsed(model.fit, paths, y), len(strengths) * identified
+
+
+def elapsed(function, *arguments):
+    started = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - started
+
+
 if __name__ == "__main__":
     what, *numbers = sys.argv[1:]
-    {"ways": compare, "memory": peak_memory}[what](*map(int, numbers))
+    ways = {"ways": compare, "memory": peak_memory, "files": identification}
+    ways[what](*map(int, numbers))
