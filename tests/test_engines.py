@@ -2,10 +2,11 @@ import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
-from sktransfer._networks.engines import ENGINES
+from sktransfer._networks.engines import ENGINES, tensorflow
 from sktransfer._networks.folding import Prefix
 from sktransfer._networks.preprocessing import ARITHMETIC
 from sktransfer._networks.source import source_of
@@ -76,3 +77,19 @@ def test_pixels_as_bytes_and_as_numbers_make_the_same_rows():
         compiled = ENGINES["keras"].compile(prefix, "float32")
         rows += compiled.fetch(compiled.submit(pixels.astype(dtype)))
     np.testing.assert_array_equal(*rows)
+
+
+@ONLY_TENSORFLOW
+def test_weights_that_are_too_many_to_be_constants_make_the_same_rows(monkeypatch):
+    model = source_of("tiny", size=(32, 32)).build()
+    outputs = [model.get_layer(name).output for name in ("block1_pool", "block3_pool")]
+    model = keras.Model(model.inputs, outputs)
+    prefix = Prefix(model, frozenset(), ARITHMETIC["torch"], "float32")
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    rows = []
+    for most in (0, 1_000_000):
+        monkeypatch.setattr(tensorflow, "MOST_CONSTANT_BYTES", most)
+        compiled = ENGINES["keras"].compile(prefix, "float32")
+        rows.append(compiled.fetch(compiled.submit(pixels)))
+    for as_variables, as_constants in zip(*rows, strict=True):
+        np.testing.assert_allclose(as_variables, as_constants, rtol=1e-5, atol=1e-6)

@@ -26,7 +26,7 @@ class Predicting:
 
 FROZEN = defaultdict(
     lambda: Predicting,
-    {"tensorflow": tensorflow.Frozen, "jax": jax.Compiled, "torch": torch.Called},
+    {"tensorflow": tensorflow.frozen, "jax": jax.Compiled, "torch": torch.Called},
 )
 LIVE = FROZEN | {"tensorflow": tensorflow.Live}
 

@@ -5,6 +5,16 @@ import sys
 
 from sktransfer._runtime.backend import ONEDNN
 
+# Of weights. As constants they need up to twenty times as much memory, while the function is
+# traced. Large networks are only a tenth slower without.
+MOST_CONSTANT_BYTES = 250_000_000
+
+
+def frozen(model):
+    """What runs a model that is never trained."""
+    nbytes = 4 * model.count_params()
+    return Constant(model) if nbytes <= MOST_CONSTANT_BYTES else Live(model)
+
 
 class _Function:
     """A function of a batch of any size, traced once.
@@ -28,7 +38,7 @@ class _Function:
         return [output.numpy() for output in outputs]
 
 
-class Frozen(_Function):
+class Constant(_Function):
     """A model whose weights are constants."""
 
     def __init__(self, model):
@@ -55,11 +65,14 @@ class Live(_Function):
     """A model by its weights as they are.
 
     Keras' `predict_on_batch` of one small model after another looks to TensorFlow like a
-    function that is traced again and again, of which it warns.
+    function that is traced again and again, of which it warns. One that is never trained runs
+    so if its weights are many.
     """
 
     def __init__(self, model):
-        super().__init__(lambda batch: [model(batch, training=False)], model)
+        from sktransfer._runtime.keras import keras
+
+        super().__init__(lambda batch: keras.tree.flatten(model(batch, training=False)), model)
 
 
 def has_onednn():
