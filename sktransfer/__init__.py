@@ -1,6 +1,7 @@
 """Transfer learning from pretrained convnets, as ordinary scikit-learn estimators."""
 
 from sktransfer._classifier import FineTunedConvNetClassifier
+from sktransfer._comparison import BackboneComparison, compare_backbones
 from sktransfer._displays.history import TrainingHistoryDisplay
 from sktransfer._exceptions import (
     BackboneError,
@@ -16,13 +17,16 @@ from sktransfer._exceptions import (
 from sktransfer._features.cache import CacheInfo, clear_cache
 from sktransfer._images.augmentation import ImageAugmentation
 from sktransfer._images.folders import load_image_folder
+from sktransfer._networks.catalogue import BackboneRecord, list_backbones
 from sktransfer._regressor import FineTunedConvNetRegressor
 from sktransfer._transformer import PretrainedFeatureTransformer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BackboneComparison",
     "BackboneError",
+    "BackboneRecord",
     "BadRow",
     "CacheInfo",
     "CacheWarning",
@@ -38,6 +42,8 @@ __all__ = [
     "TrainingHistoryDisplay",
     "VersionWarning",
     "clear_cache",
+    "compare_backbones",
+    "list_backbones",
     "load_image_folder",
 ]
 

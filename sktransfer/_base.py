@@ -17,7 +17,7 @@ from sktransfer._features.reading import ImageReader
 from sktransfer._networks.engines import ENGINES
 from sktransfer._networks.foreign import refuse_foreign
 from sktransfer._networks.packed import PackedNetwork
-from sktransfer._networks.preprocessing import Preprocessing
+from sktransfer._networks.preprocessing import Preprocessing, named
 from sktransfer._networks.source import is_keras_model, source_of
 from sktransfer._runtime.checks import is_shape
 
@@ -39,12 +39,13 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
 
     Parameters
     ----------
-    backbone : str, path or keras.Model, default="vgg16"
+    backbone : str, path or keras.Model, default="efficientnet_v2_b0"
         The network.
 
-        - A name, such as ``"vgg16"``, ``"resnet50"``, ``"mobilenet_v3_small"``,
-          ``"efficientnet_b0"`` or ``"convnext_tiny"``: any network of
-          `keras.applications`, without its top. ``docs/backbones.md`` lists them.
+        - A name, such as ``"efficientnet_v2_b0"``, ``"mobilenet_v3_large"``, ``"resnet50"``
+          or ``"vgg16"``: any network of `keras.applications`, without its top.
+          `list_backbones` returns them, and ``docs/backbones.md`` says how to choose.
+          Parameters of its constructor may follow, as in ``"mobilenet?alpha=0.75"``.
         - ``"tiny"``: a network of 51,000 parameters that comes with this package and knows
           the digits 0 to 4.
         - A path to a ``.keras`` file, or a functional or Sequential Keras model of one
@@ -65,16 +66,20 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         - None: random weights, from a fixed seed.
 
     backbone_params : dict, default=None
-        Further arguments of the backbone's constructor, such as ``{"alpha": 0.75}``.
+        Further arguments of the backbone's constructor, such as ``{"alpha": 0.75}``. In a
+        search over several backbones, give each its own in its name, as in
+        ``"mobilenet?alpha=0.75"``.
 
     input_size : (int, int), default=None
         Height and width in pixels. Images are stretched to it; their proportions change.
         None is the size the network was trained with.
 
-    preprocessing : {"backbone", "rescale"}, callable or None, default="backbone"
+    preprocessing : str, callable or None, default="backbone"
         What is done to pixels before the network.
 
         - ``"backbone"``: what the network was trained with.
+        - The name of a network, such as ``"resnet50"``: what that one was trained with, for a
+          network of your own that was made from it.
         - ``"rescale"``: pixels are divided by 255.
         - None: pixels stay from 0 to 255.
         - A function: it takes and returns a float32 array of shape (n, height, width, 3)
@@ -139,7 +144,7 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         "weights": [str, os.PathLike, None],
         "backbone_params": [dict, None],
         "input_size": ["array-like", None],
-        "preprocessing": [StrOptions({"backbone", "rescale"}), callable, None],
+        "preprocessing": [str, callable, None],  # `named` knows which
         "input_range": ["array-like"],
         "image_shape": ["array-like", None],
         "precision": [StrOptions({"float32", "bfloat16"})],
@@ -179,7 +184,10 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         if not bounds[0] < bounds[1]:
             raise ValueError(f"input_range={bounds} is empty")
         how = self.preprocessing
-        how = source.own_preprocessing() if how == "backbone" else how
+        if how == "backbone":
+            how = source.own_preprocessing()
+        elif isinstance(how, str):
+            how = named(how)
         return ImageReader(bounds, self.max_image_pixels, Preprocessing(how))
 
     def _info(self, source):

@@ -182,7 +182,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
 
     def __init__(
         self,
-        backbone="vgg16",
+        backbone="efficientnet_v2_b0",
         *,
         weights="pretrained",
         backbone_params=None,

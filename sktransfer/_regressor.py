@@ -154,7 +154,7 @@ class FineTunedConvNetRegressor(RegressorMixin, FineTunedConvNet):
 
     def __init__(
         self,
-        backbone="vgg16",
+        backbone="efficientnet_v2_b0",
         *,
         weights="pretrained",
         backbone_params=None,

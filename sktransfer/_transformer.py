@@ -12,6 +12,7 @@ from sktransfer._base import ImageEstimator, documented
 from sktransfer._exceptions import BackboneError
 from sktransfer._images.inputs import check_images
 from sktransfer._runtime.tasks import Task, watch_extraction
+from sktransfer._training.summary import summarize
 
 
 @documented
@@ -160,7 +161,7 @@ class PretrainedFeatureTransformer(
 
     def __init__(
         self,
-        backbone="vgg16",
+        backbone="efficientnet_v2_b0",
         *,
         weights="pretrained",
         backbone_params=None,
@@ -339,6 +340,81 @@ class PretrainedFeatureTransformer(
             done += len(features)
         return out
 
+    def layer_names(self):
+        """The names that `layer` can take, from the first layer to the last.
+
+        Returns
+        -------
+        names : list of str
+            Of the layers that have one output. The network is not built if the cache has what
+            is known of it.
+
+        Raises
+        ------
+        BackboneError
+            There is no such backbone or weights file.
+
+        See Also
+        --------
+        summary : Their shapes and parameters.
+
+        Examples
+        --------
+        >>> from sktransfer import PretrainedFeatureTransformer
+        >>> PretrainedFeatureTransformer("tiny").layer_names()[-2:]
+        ['block3_conv2', 'block3_pool']
+        """
+        layers = self._info(self._source()).layers
+        return [layer.name for layer in layers if layer.shape is not None]
+
+    def summary(self):
+        """The layers of the network, their shapes and their parameters.
+
+        Returns
+        -------
+        summary : Summary
+            Prints as a table. ``layers`` has ``name``, ``shape`` (of the output; None if
+            there are several) and ``parameters`` (their number) of each layer.
+
+        Raises
+        ------
+        BackboneError
+            There is no such backbone or weights file.
+
+        See Also
+        --------
+        layer_names : The names that `layer` can take.
+
+        Examples
+        --------
+        >>> from sktransfer import PretrainedFeatureTransformer
+        >>> PretrainedFeatureTransformer("tiny").summary().layers[-1].shape
+        (4, 4, 48)
+        """
+        return summarize(self._info(self._source()), depths=[])
+
+    def get_feature_names_out(self, input_features=None):
+        """The names of the features.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_features_out,)
+            The class name in lower case and a number. Of a list of layers, the class name, the
+            layer and a number within its features, as in
+            ``"pretrainedfeaturetransformer_conv_pw_5_relu_0"``.
+        """
+        names = super().get_feature_names_out(input_features)
+        if not isinstance(self.layer, list):
+            return names
+        prefix = type(self).__name__.lower()
+        sizes = zip(self.layer, self._layer_sizes, strict=True)
+        names = [f"{prefix}_{name}_{i}" for name, size in sizes for i in range(size)]
+        return np.asarray(names, dtype=object)
+
     @property
     def _n_features_out(self):
         return math.prod(self.feature_shape_)
@@ -349,8 +425,9 @@ class PretrainedFeatureTransformer(
         if self.layer is None:
             extractor.info.warn_of_top("features are better taken below: layer={below}")
         shapes = _shapes(extractor)
+        self._layer_sizes = [math.prod(shape) for shape in shapes]
         several = isinstance(self.layer, list)
-        self.feature_shape_ = (sum(map(math.prod, shapes)),) if several else shapes[0]
+        self.feature_shape_ = (sum(self._layer_sizes),) if several else shapes[0]
 
     def _transform(self, X, task=None):
         sources = check_images(self, X, reset=False)

@@ -4,10 +4,23 @@ import sys
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from infos import stored_info
 from networks import prepared
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from sktransfer import BackboneError, PretrainedFeatureTransformer
+from sktransfer import (
+    BackboneError,
+    PretrainedFeatureTransformer,
+    compare_backbones,
+    list_backbones,
+)
 from sktransfer._networks.catalogue import FAMILIES
 from sktransfer._networks.source import source_of
 from sktransfer._networks.tiny import WEIGHTS as TINY_WEIGHTS
@@ -26,6 +39,10 @@ def constructor(name):
     return getattr(keras.applications, FAMILIES[name].constructor)
 
 
+def constructor_module(name):
+    return sys.modules[constructor(name).__module__]
+
+
 def test_the_table_holds_every_network_that_keras_exports():
     exported = {name for name, value in vars(keras.applications).items() if callable(value)}
     assert exported == {FAMILIES[name].constructor for name in APPLICATIONS}
@@ -33,11 +50,25 @@ def test_the_table_holds_every_network_that_keras_exports():
 
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_preprocessing_is_that_of_the_module_in_keras(name):
-    module = sys.modules[constructor(name).__module__]
-    expected = module.preprocess_input(PIXELS.copy())
+    expected = constructor_module(name).preprocess_input(PIXELS.copy())
     np.testing.assert_array_equal(
         prepared(source_of(name).own_preprocessing(), PIXELS), expected
     )
+
+
+@pytest.mark.parametrize("name", ["vgg16", "mobilenet", "densenet121", "efficientnet_b0"])
+def test_a_network_of_ones_own_may_have_the_preprocessing_of_any_other(name):
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Identity(name="same")(inputs))
+    images = PIXELS[:, :8, :8].astype(np.uint8)
+    features = fitted(model, preprocessing=name).transform(images)
+    expected = constructor_module(name).preprocess_input(images.astype(np.float32))
+    np.testing.assert_allclose(features, expected.reshape(len(images), -1), atol=1e-5)
+
+
+def test_a_preprocessing_that_is_not_there_gets_the_nearest_names():
+    with pytest.raises(ValueError, match=r"'resnet52' is neither .*, 'resnet50'"):
+        fitted(preprocessing="resnet52")
 
 
 def test_other_preprocessings():
@@ -88,6 +119,16 @@ def test_the_native_size_is_that_of_keras(name):
         ({"backbone": "missing.keras"}, "no file 'missing.keras'"),
         ({"backbone": 3}, "int"),
         ({"weights": "missing.h5"}, "'missing.h5' is neither"),
+        ({"backbone": "mobilnet?alpha=0.75"}, "nearest: 'mobilenet'"),
+        ({"backbone": "mobilenet?0.75"}, "as in 'mobilenet.alpha=0.75', and not '0.75'"),
+        (
+            {"backbone": "mobilenet?alpha=1", "backbone_params": {"alpha": 1}},
+            "give them in one place",
+        ),
+        (
+            {"backbone": "resnet50", "weights": None, "backbone_params": {"alpha": 1}},
+            "ResNet50 refuses this: .*alpha.* the name of that one",
+        ),
         ({"weights": "imagenet"}, "digits"),
         ({"backbone_params": {"alpha": 1}}, "no backbone_params"),
         ({"backbone": keras.Sequential()}, "preprocessing"),
@@ -109,6 +150,72 @@ def test_an_impossible_input_range_is_refused(bounds):
 def test_an_impossible_input_size_is_refused(size):
     with pytest.raises(ValueError, match="input_size"):
         fitted(input_size=size)
+
+
+def test_parameters_in_the_name_are_those_beside_it():
+    for query, params in (
+        ("alpha=0.75", {"alpha": 0.75}),
+        ("alpha=0.75&dropout=0.1", {"alpha": 0.75, "dropout": 0.1}),
+    ):
+        beside = source_of("mobilenet", weights=None, params=params)
+        assert source_of(f"mobilenet?{query}", weights=None) == beside
+    named = source_of("mobilenet_v3_small?minimalistic=True&classifier_activation=relu")
+    assert named.params == {"minimalistic": True, "classifier_activation": "relu"}
+
+
+def test_a_search_over_networks_gives_each_its_own_parameters(digits):
+    X, _ = digits
+    pipeline = make_pipeline(
+        PretrainedFeatureTransformer(
+            weights=None, input_size=(32, 32), input_range=(0, 16), pooling="avg"
+        ),
+        DummyClassifier(),
+    )
+    names = ["mobilenet?alpha=0.25", "tiny", "mobilenet?alpha=0.5"]
+    search = GridSearchCV(pipeline, {"pretrainedfeaturetransformer__backbone": names}, cv=2)
+    search.fit(X[:8], [0, 1] * 4)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_what_is_known_of_the_networks_is_listed():
+    backbones = list_backbones()
+    assert [backbone.name for backbone in backbones] == list(FAMILIES)
+    frame = pd.DataFrame(backbones).set_index("name")
+    assert frame.loc["tiny"].drop("images_per_second").isna().to_dict() == {
+        column: column == "top_1"
+        for column in ("native_size", "top_1", "n_features", "n_parameters", "macs")
+    }
+    for name in ("mobilenet", "tiny", "vgg16"):
+        info = stored_info(name)
+        known = frame.loc[name]
+        assert known.n_features == info.layers[info.output].shape[-1]
+        assert known.n_parameters == sum(layer.n_parameters for layer in info.layers)
+        assert known.macs == sum(layer.macs for layer in info.layers)
+    assert (frame.images_per_second > 0).all()
+
+
+def test_networks_are_compared_on_the_same_folds(digits, cache):
+    X, y = digits
+    X, y = X[:60], y[:60]
+    transformer = PretrainedFeatureTransformer(
+        weights=None, input_size=(32, 32), input_range=(0, 16), pooling="avg"
+    )
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    names = ["tiny", "mobilenet?alpha=0.25"]
+    compared = compare_backbones(X, y, names, transformer=transformer, cv=folds)
+    assert [one.backbone for one in compared] == names
+    misses = transformer.cache_info().misses
+    for one in compared:
+        pipeline = make_pipeline(
+            clone(transformer).set_params(backbone=one.backbone),
+            StandardScaler(),
+            LogisticRegression(C=0.01, max_iter=1000),
+        )
+        scores = cross_val_score(pipeline, X, y, cv=folds)
+        assert (one.mean_score, one.std_score) == (scores.mean(), scores.std())
+        assert one.n_features == len(pipeline[0].fit(X).get_feature_names_out())
+        assert one.ms_per_image > 0
+    assert transformer.cache_info().misses == misses  # nothing was computed again
 
 
 def test_parameters_may_be_numbers_of_numpy():

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import joblib
+import keras
 import numpy as np
 import pytest
 import skops.io
@@ -83,6 +84,23 @@ def test_a_folder_is_cross_validated_and_its_pipeline_saved(
     predicted = run_here("predict", output, *paths, "--format", "csv")
     rows = list(csv.DictReader(predicted.stdout.splitlines()))
     assert np.mean([row["label"] == row["file"].split(os.sep)[-2] for row in rows]) > 0.9
+
+
+def test_the_best_of_several_networks_is_saved(folder, run_here, tmp_path, monkeypatch):
+    output = tmp_path / "best.joblib"
+    monkeypatch.chdir(tmp_path)
+    inputs = keras.Input((8, 8, 3))
+    keras.Model(inputs, keras.ops.zeros_like(inputs)).save("blind.keras")
+    result = run_here(
+        *("compare", folder, "--output", output, "--preprocessing", "rescale"),
+        *("--backbone", "blind.keras", "--backbone", "tiny"),
+    )
+    assert result.returncode == 0, result.stderr
+    table = [line.split() for line in result.stdout.splitlines() if " ± " in line]
+    assert [row[0] for row in table[:2]] == ["blind.keras", "tiny"]
+    assert float(table[0][1]) < 0.6 < float(table[1][1])
+    assert "the best, tiny:" in result.stdout
+    assert joblib.load(output)[0].backbone == "tiny"
 
 
 def test_the_better_of_two_is_saved_trained_on_all_with_curves(folder, run_here, tmp_path):
@@ -256,6 +274,11 @@ def test_a_reader_that_leaves_early_is_no_error(predicting):
         ),
         (["predict", "{folder}/foreign.skops", "x.png"], 1, "Untrusted types"),
         (["compare", "{folder}", "--backbone", "vgg61"], 1, "nearest: "),
+        (
+            ["compare", "{folder}", "--backbone", "tiny", "--preprocessing", "resnet52"],
+            1,
+            "'resnet52' is neither",
+        ),
         (["compare", "{folder}/six", "--backbone", "tiny"], 1, "a sub-folder for each class"),
         (["compare", "{folder}", "--backbone-params", "alpha"], 2, "'alpha' is not JSON: Exp"),
         (["compare", "{folder}", "--backbone-params", "3"], 2, "no object of JSON, such as"),

@@ -35,10 +35,11 @@ PUBLIC = (
     "_regressor",
 )  # may import all of these, not each other
 ABOVE = {
+    "_comparison": ("_transformer",),
     "_displays": ("_features", "_images", "_exceptions", *PUBLIC),
     "_cli": ("sktransfer", "_images"),
     "__main__": ("_cli",),
-    "__init__": (*MAY_IMPORT, *PUBLIC, "_displays"),
+    "__init__": (*MAY_IMPORT, *PUBLIC, "_comparison", "_displays"),
 }
 KERAS_IS_IMPORTED_BY = {"_networks/tiny/__init__.py", "_runtime/keras.py"}
 

@@ -49,6 +49,16 @@ def test_an_unknown_layer_gets_the_nearest_names():
         PretrainedFeatureTransformer("tiny", layer="block3_conv4").fit(IMAGES)
 
 
+def test_the_layers_of_a_network_are_listed_and_described():
+    transformer = PretrainedFeatureTransformer("tiny")
+    summary = transformer.summary()
+    assert [layer.name for layer in summary.layers] == transformer.layer_names()
+    assert summary.layers[-1].shape == transformer.fit(IMAGES).feature_shape_
+    assert "block1_conv1  32 × 32 × 16         448" in str(summary).splitlines()
+    for name in transformer.layer_names():
+        transformer.set_params(layer=name).fit(IMAGES)
+
+
 def test_set_params_never_meets_a_stale_network():
     transformer = PretrainedFeatureTransformer("tiny", pooling="avg")
     first = transformer.fit_transform(IMAGES)
@@ -132,7 +142,13 @@ def test_a_list_of_layers_is_their_features_side_by_side(pooling):
     expected = np.hstack([transformer.fit_transform(IMAGES) for transformer in alone])
     np.testing.assert_array_equal(several.fit_transform(IMAGES), expected)
     assert several.feature_shape_ == (expected.shape[1],)
-    assert len(several.get_feature_names_out()) == expected.shape[1]
+    names = several.get_feature_names_out()
+    lengths = [len(transformer.get_feature_names_out()) for transformer in alone]
+    assert names.tolist() == [
+        f"pretrainedfeaturetransformer_{layer}_{i}"
+        for layer, length in zip(LAYERS, lengths, strict=True)
+        for i in range(length)
+    ]
 
 
 @pytest.mark.parametrize("cache_dir", ["default", None])

@@ -12,6 +12,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 from sktransfer import SktransferError, __version__
 from sktransfer._cli import learning, predicting
+from sktransfer._cli.learning import BACKBONE
 from sktransfer._cli.tasks import TASKS
 
 DESCRIPTION = """\
@@ -66,7 +67,6 @@ def _shared():
         help="what is predicted (default: classes of a folder; of a table as "
         "scikit-learn's type_of_target says)",
     )
-    add("--backbone", default="vgg16", help="a name, or a .keras file (default: vgg16)")
     add(
         "--backbone-params",
         type=_parameters,
@@ -77,8 +77,8 @@ def _shared():
     add(
         "--preprocessing",
         default="backbone",
-        choices=("backbone", "rescale", "none"),
-        help="what a .keras file of your own takes: pixels from 0 to 1, or to 255",
+        help="what a .keras file of your own takes: what a network takes that has a name "
+        "(such as resnet50), pixels from 0 to 1 (rescale), or from 0 to 255 (none)",
     )
     add(
         "--input-size",
@@ -100,18 +100,25 @@ def _shared():
 
 def _add_compare(commands, shared):
     text = (
-        "Cross-validate a logistic regression on features of a network. Without a folder, "
-        "compare it with raw pixels, on digits."
+        "Cross-validate a logistic regression on features of a network, or of several. "
+        "Without a folder, compare it with raw pixels, on digits."
     )
     parser = commands.add_parser("compare", parents=[shared], description=text, help=text)
     add = parser.add_argument
+    add(
+        "--backbone",
+        action="append",
+        metavar="NAME",
+        help=f"a name, or a .keras file (default: {BACKBONE}); several, each after a "
+        "--backbone of its own, are compared",
+    )
     add("--layer", help="whose features are taken (default: the last)")
     add("--pooling", default="avg", choices=("avg", "max", "none"), help="(default: avg)")
     add(
         "--output",
         type=_output,
         metavar="FILE",
-        help="save the fitted Pipeline, as .joblib or .skops",
+        help="save the fitted Pipeline, of several the best, as .joblib or .skops",
     )
     parser.set_defaults(job=learning.compare)
 
@@ -123,6 +130,7 @@ def _add_fine_tune(commands, shared):
     )
     parser = commands.add_parser("fine-tune", parents=[shared], description=text, help=text)
     add = parser.add_argument
+    add("--backbone", default=BACKBONE, help=f"a name, or a .keras file (default: {BACKBONE})")
     add(
         "--unfreeze",
         type=_unfreeze,

@@ -17,11 +17,17 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sktransfer import PretrainedFeatureTransformer, TrainingHistoryDisplay, clear_cache
+from sktransfer import (
+    PretrainedFeatureTransformer,
+    TrainingHistoryDisplay,
+    clear_cache,
+    compare_backbones,
+)
 from sktransfer._cli.models import save
 from sktransfer._cli.tables import Table
 from sktransfer._cli.tasks import TASKS, Classes
 
+BACKBONE = PretrainedFeatureTransformer().backbone
 DIGITS = {"backbone": "tiny", "image_shape": (8, 8), "input_range": (0, 16)}
 HELD_OUT = 0.25  # of a folder's images, to compare on …
 TRAINED_ON = 100  # … and so many of the digits to train on
@@ -46,7 +52,8 @@ def fine_tune(options):
     started = _begin(options)
     if options.folder:
         X, y, task = _images(options, FEWEST_TO_HOLD_OUT)
-        network, pipeline = _network(options), _pipeline(options, task, pooling="avg")
+        network = {"backbone": options.backbone, **_parameters(options)}
+        pipeline = _pipeline(network, task, pooling="avg")
         size = {"test_size": HELD_OUT}
     else:
         X, y = _digits()
@@ -161,10 +168,9 @@ def _images(options, fewest):
     return table.files, y, task
 
 
-def _network(options):
-    """Parameters that both estimators share."""
+def _parameters(options):
+    """Parameters of any network that both estimators share."""
     return {
-        "backbone": options.backbone,
         "weights": options.weights,
         "preprocessing": _word(options.preprocessing),
         "backbone_params": options.backbone_params,
@@ -178,24 +184,30 @@ def _word(option):
     return None if option == "none" else option
 
 
-def _pipeline(options, task, pooling, layer=None):
+def _pipeline(network, task, pooling, layer=None):
     return make_pipeline(
-        PretrainedFeatureTransformer(
-            **_network(options), layer=layer, pooling=pooling, verbose=1
-        ),
+        PretrainedFeatureTransformer(**network, layer=layer, pooling=pooling, verbose=1),
         StandardScaler(),
         task.frozen(),
     )
 
 
 def _cross_validated(options):
-    """Cross-validate a model of frozen features; return it, and the names of its columns."""
+    """Cross-validate a model of frozen features; return it, and the names of its columns.
+
+    Of several networks, the best one on the same folds.
+    """
     X, y, task = _images(options, FEWEST_FOR_FOLDS)
-    pipeline = _pipeline(options, task, _word(options.pooling), options.layer)
+    backbones = options.backbone or [BACKBONE]
+    network = {"backbone": backbones[0], **_parameters(options)}
+    pipeline = _pipeline(network, task, _word(options.pooling), options.layer)
     task.print_counts(y)
     X, y, features = _with_features(pipeline[0], X, y)  # one bar, and then never again
     task.check(y, FEWEST_FOR_FOLDS)
     folds = task.folds(y, options.seed)
+    if len(backbones) > 1:
+        pipeline[0].backbone = _best(backbones, pipeline, X, y, folds, task.measure)
+        features = pipeline[0].fit_transform(X)
     predicted = cross_val_predict(pipeline[1:], features, y, cv=folds)
     scores = [task.score(y[test], predicted[test]) for _, test in folds.split(X, y)]
     mean, spread = np.mean(scores), np.std(scores)
@@ -204,3 +216,22 @@ def _cross_validated(options):
     task.print_result(y, predicted)
     pipeline[1:].fit(features, y)
     return pipeline, task.names
+
+
+def _best(backbones, pipeline, X, y, folds, measure):
+    """Print what each of several networks brings; return the one with the best score."""
+    tried = compare_backbones(
+        X, y, backbones, transformer=pipeline[0], estimator=pipeline[1:], cv=folds
+    )
+    width = max(len(one.backbone) for one in tried)
+    print(f"\n{'':{width}}  {measure:17}  ms/image  features    MB")
+    for one in tried:
+        score = f"{one.mean_score:.4f} ± {one.std_score:.4f}"
+        size = 4 * one.n_parameters / 1e6
+        print(
+            f"{one.backbone:{width}}  {score:17}  {one.ms_per_image:8.1f}  "
+            f"{one.n_features:8}  {size:4.0f}"
+        )
+    best = max(tried, key=lambda one: one.mean_score).backbone
+    print(f"\nthe best, {best}:")
+    return best

@@ -87,7 +87,10 @@ def application(source):
                 **source.params,
             )
     except (TypeError, ValueError) as error:
-        raise BackboneError(f"{family.constructor} refuses this: {error}") from error
+        raise BackboneError(
+            f"{family.constructor} refuses this: {error}. If its parameters are for another "
+            "network, write them into the name of that one, as in 'mobilenet?alpha=0.75'"
+        ) from error
     except Exception as error:  # keras.utils.get_file raises a bare Exception
         raise BackboneError(_how_to_provide(family, error)) from error
 

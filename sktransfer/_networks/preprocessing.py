@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sktransfer._networks.catalogue import FAMILIES
+from sktransfer._networks.info import nearest
+
 
 @dataclass(frozen=True)
 class Arithmetic:
@@ -47,6 +50,24 @@ ARITHMETIC = {
     "rescale": Arithmetic(255),
     None: Arithmetic(),
 }
+
+
+def named(name):
+    """The name in `ARITHMETIC` that a user's word for it means.
+
+    Raises
+    ------
+    ValueError
+        It means none.
+    """
+    if name == "rescale":
+        return name
+    if name not in FAMILIES:
+        raise ValueError(
+            f"preprocessing={name!r} is neither 'backbone' nor 'rescale' nor the name of a "
+            f"network: {nearest(name, FAMILIES)}"
+        )
+    return FAMILIES[name].preprocessing
 
 
 @dataclass(frozen=True)

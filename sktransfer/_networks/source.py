@@ -5,6 +5,7 @@ Keras; `build()`, the Keras model; and `own_preprocessing()`. To add a kind of s
 class and let `source_of` choose it.
 """
 
+import ast
 import functools
 import hashlib
 import json
@@ -13,6 +14,7 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import numpy as np
 
@@ -44,8 +46,10 @@ def source_of(backbone, weights="pretrained", params=None, size=None):
     BackboneError
         They name no network.
     """
-    if isinstance(backbone, str) and backbone in FAMILIES:
-        return FamilySource(backbone, weights, params or {}, size)
+    if isinstance(backbone, str):
+        name, _, query = backbone.partition("?")
+        if name in FAMILIES:
+            return FamilySource(name, weights, _parameters(query, params), size)
     if weights != "pretrained" or params:
         raise BackboneError(
             "a network of your own comes with its weights and parameters: leave weights and "
@@ -59,6 +63,32 @@ def source_of(backbone, weights="pretrained", params=None, size=None):
         f"backbone is a {type(backbone).__name__}, neither a name, the path of a .keras file "
         "nor a Keras model"
     )
+
+
+def _parameters(query, params):
+    """A network's further arguments, in its name after a question mark, or beside it."""
+    if not query:
+        return params or {}
+    if params:
+        raise BackboneError(
+            f"the backbone's name has parameters, {query!r}, and so has backbone_params: give "
+            "them in one place"
+        )
+    try:
+        return {name: _literal(value) for name, value in parse_qsl(query, strict_parsing=True)}
+    except ValueError as error:
+        raise BackboneError(
+            f"parameters in a backbone's name are as in 'mobilenet?alpha=0.75', and not "
+            f"{query!r}: {error}"
+        ) from error
+
+
+def _literal(text):
+    """A number, True, None and the like, or else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def is_keras_model(value):
@@ -161,8 +191,9 @@ class _OwnSource:
     def own_preprocessing(self):
         raise BackboneError(
             "the preprocessing that a network of your own needs is not known: set "
-            "preprocessing=None if it takes pixels from 0 to 255, 'rescale' if from 0 to 1, "
-            "or pass a function"
+            "preprocessing to the name of the network that it was made from, such as "
+            "'resnet50', to 'rescale' if it takes pixels from 0 to 1, or to None if from 0 to "
+            "255; or pass a function"
         )
 
     def identity_of_built(self):
@@ -229,8 +260,8 @@ class FileSource(_OwnSource):
     def __post_init__(self):
         if Path(self.path).suffix != ".keras":
             raise BackboneError(
-                f"no backbone {self.path!r}; {nearest(self.path, FAMILIES)}; a network of "
-                "your own is a .keras file or a Keras model"
+                f"no backbone {self.path!r}; {nearest(self.path.split('?')[0], FAMILIES)}; a "
+                "network of your own is a .keras file or a Keras model"
             )
         if not os.path.isfile(self.path):
             raise BackboneError(f"no file {self.path!r}")

@@ -11,7 +11,7 @@ HARDLY = 0.1  # of the frozen part: less than this below the cut deserves a warn
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer, as `FineTunedConvNetClassifier.summary` describes it."""
+    """One layer, as `summary` of an estimator describes it."""
 
     name: str
     shape: tuple | None
@@ -21,7 +21,7 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """All layers and stages, as `FineTunedConvNetClassifier.summary` describes them."""
+    """All layers and stages, if any, as `summary` of an estimator describes them."""
 
     layers: tuple
     cuts: tuple
@@ -36,7 +36,12 @@ class Summary:
             shape = "several" if layer.shape is None else " × ".join(map(str, layer.shape))
             parameters = "?" if layer.parameters is None else f"{layer.parameters:,}"
             rows.append((layer.name, shape, parameters, *layer.stages))
-        rows += [
+        if self.cuts:
+            rows += self._rows_of_stages()
+        return _table(rows)
+
+    def _rows_of_stages(self):
+        rows = [
             (),
             ("cut, and where rows are taken", "", "", *self.cuts),
             ("parameters trained", "", "", *(f"{n:,}" for n in self.trained_parameters)),
@@ -44,19 +49,19 @@ class Summary:
         ]
         if self.kept:
             rows.append(("kept", "", "", *(WORDS[kept] for kept in self.kept)))
-        return _table(rows)
+        return rows
 
     __repr__ = __str__
 
 
 def summarize(info, depths, n_head_parameters=None, kept=None):
-    """Describe the stages of a fit.
+    """Describe a network, and the stages of a fit.
 
     Parameters
     ----------
     info : NetworkInfo
     depths : list of Depth
-        Of each stage.
+        Of each stage; without any, the network alone is described.
     n_head_parameters : int or None
         None if the classes are not known yet.
     kept : dict or None
@@ -71,7 +76,8 @@ def summarize(info, depths, n_head_parameters=None, kept=None):
         )
         for i, layer in enumerate(info.layers)
     ]
-    layers.append(LayerSummary("head", (), n_head_parameters, (TRAINED,) * len(depths)))
+    if depths:
+        layers.append(LayerSummary("head", (), n_head_parameters, (TRAINED,) * len(depths)))
     summary = Summary(
         tuple(layers),
         tuple(info.layers[depth.cut.position].name for depth in depths),
