@@ -7,11 +7,8 @@ class and let `source_of` choose it.
 
 import ast
 import functools
-import hashlib
-import json
 import os
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -20,11 +17,11 @@ import numpy as np
 
 from sktransfer._exceptions import BackboneError
 from sktransfer._networks.catalogue import FAMILIES
-from sktransfer._networks.foreign import foreign_code
-from sktransfer._networks.info import FORMAT, nearest
+from sktransfer._networks.identity import config_in, identity_of, names_code, sha256_of
+from sktransfer._networks.info import nearest
 from sktransfer._networks.packed import PackedNetwork
 from sktransfer._networks.tiny import WEIGHTS as TINY_WEIGHTS
-from sktransfer._runtime.backend import installed_version, keras_backend, weights_folder
+from sktransfer._runtime.backend import weights_folder
 
 PUBLISHED = ("pretrained", "imagenet")  # weights
 
@@ -161,7 +158,7 @@ class FamilySource:
         if weights is None:
             return None
         params = sorted((key, _plain(value)) for key, value in self.params.items())
-        return _identity(self.name, self.size, params=params, weights=weights)
+        return identity_of(self.name, self.size, params=params, weights=weights)
 
     def identity_of_built(self):
         """None: what determines it is known without building it, or after a download."""
@@ -176,11 +173,11 @@ class FamilySource:
         if self.weights is None:
             return "random"
         if self.has_weights_file:
-            return {"file": _sha256(self.weights)}
+            return {"file": sha256_of(self.weights)}
         if self.name == "tiny":
-            return {TINY_WEIGHTS.name: _sha256(TINY_WEIGHTS)}
+            return {TINY_WEIGHTS.name: sha256_of(TINY_WEIGHTS)}
         files = sorted(weights_folder().glob(self.family.weights_files))
-        return {file.name: _sha256(file) for file in files} or None
+        return {file.name: sha256_of(file) for file in files} or None
 
 
 class _OwnSource:
@@ -202,7 +199,7 @@ class _OwnSource:
 
         network = self._network
         names = [operation.name for operation in network.model.operations]  # as users cut at
-        return _identity("model", network.size, fingerprint=fingerprint(*network), names=names)
+        return identity_of("model", network.size, fingerprint=fingerprint(*network), names=names)
 
     def build(self):
         from sktransfer._networks import build
@@ -240,9 +237,9 @@ class PackedSource(_OwnSource):
 
     def identity(self):
         """What determines the network; None if it names code, which may change."""
-        if _names_code(self.packed.config):
+        if names_code(self.packed.config):
             return None
-        return _identity("file", self.asked_size, network=self.packed.sha256)
+        return identity_of("file", self.asked_size, network=self.packed.sha256)
 
     def open(self):
         from sktransfer._networks import build
@@ -268,9 +265,9 @@ class FileSource(_OwnSource):
 
     def identity(self):
         """What determines the network; None if it names code, which may change."""
-        if _names_code(_config_in(self.path)):
+        if names_code(config_in(self.path)):
             return None
-        return _identity("file", self.asked_size, network=_sha256(self.path))
+        return identity_of("file", self.asked_size, network=sha256_of(self.path))
 
     def open(self):
         from sktransfer._networks import build
@@ -278,48 +275,5 @@ class FileSource(_OwnSource):
         return build.opened(self.path)
 
 
-def _identity(kind, size, **what):
-    return {
-        "format": FORMAT,
-        "kind": kind,
-        "size": size and list(size),
-        "keras": installed_version("keras"),
-        "backend": keras_backend(),
-        **what,
-    }
-
-
 def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _config_in(path):
-    """Keras' JSON in a .keras file, or none where it is damaged: loading it will say."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return file.read("config.json")
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return "{}"
-
-
-@functools.lru_cache(maxsize=64)
-def _names_code(config):
-    """Whether Keras' JSON of a network names code that is not Keras' own."""
-    try:
-        layers = {**json.loads(config), "compile_config": None}
-    except (TypeError, ValueError):  # damaged as well
-        return False
-    return foreign_code(layers) is not None
-
-
-def _sha256(path):
-    path = Path(path).absolute()
-    status = path.stat()
-    # The change time cannot be set by hand, unlike size and modification time.
-    return _sha256_of_state(path, status.st_ino, status.st_size, status.st_ctime_ns)
-
-
-@functools.lru_cache(maxsize=64)
-def _sha256_of_state(path, *_state):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
