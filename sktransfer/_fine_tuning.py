@@ -20,7 +20,7 @@ from sktransfer._images.inputs import check_images
 from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._runtime.tasks import Task
 from sktransfer._training.fitted import FittedNetwork, SuffixSpec, from_state, to_state
-from sktransfer._training.heads import Head, pooling_of
+from sktransfer._training.heads import Head
 from sktransfer._training.summary import summarize
 from sktransfer._training.unfreezing import depths_of, is_ladder
 
@@ -183,7 +183,7 @@ class FineTunedConvNet(ImageEstimator):
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn does
         **ImageEstimator._parameter_constraints,
         "conv_filters": ["array-like"],
-        "pooling": [StrOptions({"auto", "avg", "max"}), None],
+        "pooling": [StrOptions({"auto", "avg", "cls", "max"}), None],
         "hidden_units": ["array-like"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "unfreeze": [Integral, Real, str, tuple, list],
@@ -216,6 +216,7 @@ class FineTunedConvNet(ImageEstimator):
         augmentation = self.augmentation
         augmentation = ImageAugmentation() if augmentation == "default" else augmentation
         network = load_network(source)
+        reader = reader.for_network(network.info)
         network.info.warn_of_top("cut it: keras.Model(m.input, m.get_layer({below}).output)")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         stages = self._stages(network.info, target, len(codes))
@@ -381,12 +382,13 @@ class FineTunedConvNet(ImageEstimator):
         """The stages of training."""
         from sktransfer._training.stages import TrainedStage, epochs_for
 
-        head = Head(
-            tuple(int(n) for n in self.conv_filters),
-            pooling_of(self.pooling, info.row_shape(info.cut_at(None))),
-            tuple(int(n) for n in self.hidden_units),
-            float(self.dropout),
-            target.n_outputs,
+        head = Head.on(
+            info.layers[info.output],
+            self.pooling,
+            conv_filters=tuple(int(n) for n in self.conv_filters),
+            hidden_units=tuple(int(n) for n in self.hidden_units),
+            dropout=float(self.dropout),
+            n_outputs=target.n_outputs,
         )
         top, *depths = self._depths(info)
         cut = replace(top.cut, pooling=head.cut_pooling)
@@ -423,6 +425,7 @@ class FineTunedConvNet(ImageEstimator):
             weights=None,
             suffix=None,
             preprocessing=reader.preprocessing.how,
+            resizing=reader.resizing,
             input_size=network.info.input_size,
             input_range=reader.input_range,
             precision=self.precision,
@@ -438,7 +441,10 @@ class FineTunedConvNet(ImageEstimator):
         fitted, target = self._fitted, self._target()
         source = fitted.source()
         reader = ImageReader(
-            fitted.input_range, self.max_image_pixels, Preprocessing(fitted.preprocessing)
+            fitted.input_range,
+            self.max_image_pixels,
+            Preprocessing(fitted.preprocessing),
+            fitted.resizing,
         )
         cuts = [fitted.suffix.cut]
         extractor = self._extractor(source, self._info(source), cuts, reader, fitted.precision)

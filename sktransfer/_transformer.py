@@ -156,7 +156,7 @@ class PretrainedFeatureTransformer(
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn does
         **ImageEstimator._parameter_constraints,
         "layer": [str, list, None],
-        "pooling": [StrOptions({"avg", "max"}), None],
+        "pooling": [StrOptions({"avg", "cls", "max"}), None],
     }
 
     def __init__(
@@ -462,6 +462,7 @@ class PretrainedFeatureTransformer(
         source = self._source()
         reader = self._reader(source)  # or an error, before weights are downloaded
         info = self._info(source)
+        reader = reader.for_network(info)
         cuts = [info.cut_at(layer, self.pooling) for layer in layers]
         return self._extractor(source, info, cuts, reader, self.precision)
 

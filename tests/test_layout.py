@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "_exceptions": (),
     "_runtime": ("_exceptions",),
     "_images": ("_runtime", "_exceptions"),
-    "_networks": ("_runtime", "_exceptions"),
+    "_networks": ("_images", "_runtime", "_exceptions"),
     "_features": ("_images", "_networks", "_runtime", "_exceptions"),
     "_training": ("_features", "_images", "_networks", "_runtime", "_exceptions"),
     "_base": ("_training", "_features", "_images", "_networks", "_runtime", "_exceptions"),

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from sktransfer._images.decoding import RESIZE
 from sktransfer._images.formats import decoder
 from sktransfer._networks.info import FORMAT
 
@@ -55,7 +54,7 @@ def namespace(info, cut, reader, engine_key, precision, dtype):
         "input_size": list(info.input_size),
         "input_range": [float(bound) for bound in reader.input_range],
         "preprocessing": reader.preprocessing.token,
-        "resize": RESIZE,
+        "resize": reader.resizing.token,
         "decoder": decoder(),
         "precision": precision,
         "kept_as": np.dtype(dtype).name,

@@ -1,7 +1,7 @@
 """Sources → images that are identified, and pixels as a network takes them."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from sktransfer._exceptions import (
 )
 from sktransfer._images import decoding
 from sktransfer._images.formats import UnreadableImageError
+from sktransfer._images.resizing import STRETCHED, Resizing
 from sktransfer._images.sources import path_of, read
 from sktransfer._networks.preprocessing import Preprocessing
 
@@ -109,11 +110,18 @@ class ImageReader:
         Black and full brightness in arrays.
     max_image_pixels : int or None
     preprocessing : Preprocessing
+    resizing : Resizing
     """
 
     input_range: tuple
     max_image_pixels: int | None
     preprocessing: Preprocessing
+    resizing: Resizing = STRETCHED
+
+    def for_network(self, info):
+        """The same, where a network's info has a say in it."""
+        preprocessing = self.preprocessing.known_from(info)
+        return replace(self, preprocessing=preprocessing, resizing=info.resizing)
 
     def check(self, content):
         """Raise `UnreadableImageError` for what shows without decoding the pixels."""
@@ -132,4 +140,6 @@ class ImageReader:
             if image.digest != images.digests[position]:
                 raise UnreadableImageError("was changed while it was being read")
             content = image.content
-        return decoding.decode(content, size, self.input_range, self.max_image_pixels)
+        return decoding.decode(
+            content, size, self.input_range, self.max_image_pixels, self.resizing
+        )

@@ -11,11 +11,7 @@ from sktransfer._images.formats import (
     turned,
     way_upright,
 )
-
-FILTER = "bilinear"
-LEAST_SCALE = 2  # times the size asked for: JPEGs are decoded no larger than needed for it
-REDUCING_GAP = 3.0  # a much larger image is first averaged to that many times the size
-RESIZE = f"{FILTER}, JPEGs at {LEAST_SCALE} times the size, averaged at {REDUCING_GAP}"
+from sktransfer._images.resizing import LEAST_SCALE, STRETCHED
 
 
 def probe(content, input_range, max_pixels=None):
@@ -26,42 +22,44 @@ def probe(content, input_range, max_pixels=None):
         _check_array(content, input_range)
 
 
-def decode(content, size, input_range, max_pixels=None):
+def decode(content, size, input_range, max_pixels=None, resizing=STRETCHED):
     """Decode, turn upright and resize.
 
     Parameters
     ----------
     content : bytes or ndarray of shape (h, w), (h, w, 1) or (h, w, 3)
     size : (int, int)
-        Height and width of the result; the image is stretched to it.
+        Height and width of the result.
     input_range : (float, float)
         The values in an array that stand for black and for full brightness.
     max_pixels : int or None
         More pixels in a file are an error. None leaves Pillow's own limit.
+    resizing : Resizing
+        By default images are stretched.
 
     Returns
     -------
     pixels : ndarray of shape (height, width, 3), from 0 to 255
-        uint8 for what has 8 bits a channel, else float32.
+        uint8 for what has 8 bits a channel and Pillow resizes, else float32.
     """
     if isinstance(content, bytes):
-        return _decode_file(content, size, max_pixels)
+        return _decode_file(content, size, max_pixels, resizing)
     _check_array(content, input_range)
     low, high = input_range
     if (low, high) != (0, 255):  # else 8-bit arrays are resized as files are
         content = content.astype(np.float32)
-    pixels = _resize(_three_channels(content), size)
+    pixels = resizing.of_array(_three_channels(content), size)
     if pixels.dtype == np.uint8:
         return pixels
     return (pixels - np.float32(low)) * np.float32(255 / (high - low))
 
 
-def _decode_file(content, size, max_pixels):
+def _decode_file(content, size, max_pixels, resizing):
     image = open_file(content, max_pixels)
     way = way_upright(image)
     stored_size = size[::-1] if way in SIDEWAYS else size
     try:
-        box = _draft(image, stored_size)
+        box = _draft(image, stored_size) if resizing.by_pillow else None
         pixels = plain_pixels(image)
     except UnreadableImageError:
         raise
@@ -69,15 +67,17 @@ def _decode_file(content, size, max_pixels):
         problem = "is truncated" if "truncated" in str(error) else "cannot be decoded"
         raise UnreadableImageError(f"{problem} ({said(error)})") from None
     if box is not None:
-        return np.asarray(turned(_resized(pixels, stored_size, box), way))
+        return np.asarray(turned(resizing.of_image(pixels, stored_size, box), way))
     # Once more: where Pillow turns an image itself, as it is loaded, nothing is left to do.
     pixels = turned(pixels, way_upright(image))
+    if pixels.mode == "RGB" and resizing.by_pillow:
+        return np.asarray(resizing.of_image(pixels, size))
     if pixels.mode == "RGB":
-        return np.asarray(_resized(pixels, size))
+        return resizing.of_array(np.asarray(pixels), size)
     grey = np.asarray(pixels)
     if "transparency" in image.info:  # the one value that is transparent
         grey = np.where(grey == image.info["transparency"], 65535, grey)
-    return _resize(_three_channels(grey), size) * np.float32(255 / 65535)
+    return resizing.of_array(_three_channels(grey), size) * np.float32(255 / 65535)
 
 
 def _draft(image, size):
@@ -114,22 +114,3 @@ def _check_array(array, input_range):
 
 def _three_channels(array):
     return np.broadcast_to(np.atleast_3d(array), (*array.shape[:2], 3))
-
-
-def _resize(array, size):
-    """Antialiased; 8-bit pixels exactly as those of a file, others as float32."""
-    from PIL import Image
-
-    if array.dtype == np.uint8:
-        return np.asarray(_resized(Image.fromarray(np.ascontiguousarray(array)), size))
-    channels = (np.ascontiguousarray(array[:, :, c], dtype=np.float32) for c in range(3))
-    resized = [_resized(Image.fromarray(channel), size) for channel in channels]
-    return np.stack(resized, axis=-1)
-
-
-def _resized(image, size, box=None):
-    from PIL import Image
-
-    height, width = size
-    resample = Image.Resampling[FILTER.upper()]
-    return image.resize((width, height), resample, box, reducing_gap=REDUCING_GAP)

@@ -7,11 +7,11 @@ import random
 import re
 import sys
 import threading
-from typing import NamedTuple
 
 import numpy as np
 
 from sktransfer._exceptions import BackboneError
+from sktransfer._networks.identity import config_in
 from sktransfer._networks.packed import PackedNetwork
 from sktransfer._networks.tiny import WEIGHTS as TINY_WEIGHTS
 from sktransfer._runtime.backend import weights_folder
@@ -19,13 +19,6 @@ from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
 
 _settings_lock = threading.RLock()  # of Keras' settings, which all threads share
-
-
-class OwnNetwork(NamedTuple):
-    """A network of the user's own, as a graph of layers, and the size of its images."""
-
-    model: object
-    size: tuple
 
 
 @contextlib.contextmanager
@@ -109,6 +102,7 @@ def _how_to_provide(family, error):
 
 def opened(path):
     """The Keras model in a .keras file."""
+    with_what_it_names(config_in(path))
     with lambdas_refused(repr(path)):
         try:
             return keras.saving.load_model(path, compile=False)
@@ -116,19 +110,37 @@ def opened(path):
             raise BackboneError(f"{path!r} cannot be loaded: {error}") from error
 
 
-def own_network(model, asked_size):
-    """A user's Keras model, checked to be a network for images.
+def graph_of(model):
+    """A Keras model as a graph of layers, of one input and one output.
 
-    Returns
-    -------
-    network : OwnNetwork
+    Raises
+    ------
+    BackboneError
+        It is none.
     """
-    model = _as_graph(model)
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs, model.outputs)
+    if not hasattr(model, "operations"):
+        raise BackboneError(
+            "the network is neither a functional model nor a Sequential one that knows its "
+            "input: begin it with keras.Input((height, width, 3))"
+        )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise BackboneError(
             f"the network has {len(model.inputs)} inputs and {len(model.outputs)} outputs, "
             "and one of each is needed: keras.Model(an input, an output) of it"
         )
+    return model
+
+
+def size_of(model, asked_size):
+    """The size of the images that a model of one input takes, checked.
+
+    Raises
+    ------
+    BackboneError
+        It takes no images, or not those of the size that was asked for.
+    """
     shape = model.inputs[0].shape[1:]
     if len(shape) != 3 or shape[2] != 3:
         raise BackboneError(f"the network takes {shape}, not (height, width, 3)")
@@ -137,24 +149,19 @@ def own_network(model, asked_size):
         raise BackboneError("the network takes images of any size: set input_size")
     if any(own not in (None, asked) for own, asked in zip(shape[:2], size, strict=True)):
         raise BackboneError(f"input_size={size}, but the network takes {shape[:2]}")
-    return OwnNetwork(model, size)
+    return tuple(size)
 
 
-def own_copy(network):
-    """A copy of an `OwnNetwork`, with layers and weights of its own."""
-    graph = keras.Model(network.model.inputs[0], network.model.outputs[0])
+def cloned(model, size):
+    """A copy of a model of one input and one output, of layers and weights of its own."""
+    graph = keras.Model(model.inputs[0], model.outputs[0])
     name = graph.inputs[0]._keras_history.operation.name  # or infos of copies would differ
     with lambdas_refused("the network"):
-        inputs = keras.Input((*network.size, 3), name=name)
+        inputs = keras.Input((*size, 3), name=name)
         copy = keras.models.clone_model(graph, input_tensors=inputs)
-    set_weights(copy, network.model.get_weights())
-    for layer in copy._flatten_layers():
-        layer.trainable = True  # it was frozen, maybe: here `unfreeze` says what is trained
-    batch = np.random.default_rng(0).uniform(0, 1, (1, *network.size, 3)).astype(np.float32)
-    original, copied = (
-        keras.ops.convert_to_numpy(m(batch, training=False)) for m in (graph, copy)
-    )
-    if not np.allclose(original, copied, rtol=1e-3, atol=1e-4 * np.abs(original).max()):
+    set_weights(copy, model.get_weights())
+    thaw(copy)
+    if not compute_the_same(graph, copy, size):
         raise BackboneError(
             "a copy of the network by its configuration and weights computes something else: "
             "it holds state of another kind"
@@ -162,16 +169,17 @@ def own_copy(network):
     return copy
 
 
-def _as_graph(model):
-    """A Keras model as a graph of layers."""
-    if isinstance(model, keras.Sequential) and model.built:
-        return keras.Model(model.inputs, model.outputs)
-    if not hasattr(model, "operations"):
-        raise BackboneError(
-            "the network is neither a functional model nor a Sequential one that knows its "
-            "input: begin it with keras.Input((height, width, 3))"
-        )
-    return model
+def thaw(model):
+    """Let all layers be trained: they were frozen, maybe, and here `unfreeze` says what is."""
+    for layer in model._flatten_layers():
+        layer.trainable = True
+
+
+def compute_the_same(some, others, size):
+    """Whether two models make the same of an image of noise."""
+    batch = np.random.default_rng(0).uniform(0, 1, (1, *size, 3)).astype(np.float32)
+    a, b = (keras.ops.convert_to_numpy(m(batch, training=False)) for m in (some, others))
+    return np.allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(a).max())
 
 
 def pack(model):
@@ -182,10 +190,18 @@ def pack(model):
 @held_back()
 def unpack(packed):
     """The Keras model that `pack` packed."""
+    with_what_it_names(packed.config)
     with plain_settings(), lambdas_refused("the stored network"):
         model = keras.models.model_from_json(packed.config)
     set_weights(model, packed.weights)
     return model
+
+
+def with_what_it_names(config):
+    """Have KerasHub loaded, where Keras' JSON of a network names layers of it."""
+    text = config.decode(errors="replace") if isinstance(config, bytes) else config
+    if '"keras_hub' in text:
+        from sktransfer._runtime import kerashub  # noqa: F401
 
 
 def set_weights(model, weights):

@@ -4,27 +4,36 @@ import math
 import re
 from collections import defaultdict
 
-from sktransfer._networks.fingerprint import fingerprint
+from sktransfer._images.resizing import STRETCHED
 from sktransfer._networks.info import LayerInfo, NetworkInfo
+from sktransfer._networks.tokens import Tokens
 from sktransfer._runtime.keras import keras
 
 
 def tensors_of(model):
     """What each operation makes, or None where that is several tensors or it is used twice."""
-    tensors = [_only_output(operation) for operation in model.operations]
+    nodes = nodes_of(model)
+    tensors = [_only_output(nodes[id(operation)]) for operation in model.operations]
     tensors[model.operations.index(_operation_of(model.outputs[0]))] = model.outputs[0]
     return tensors
 
 
-def describe(model, tensors, has_automatic_names):
-    """What is known of a model.
+def nodes_of(model):
+    """The uses of each operation in a model, by its id."""
+    nodes = defaultdict(list)
+    for same_depth in model._nodes_by_depth.values():
+        for node in same_depth:
+            nodes[id(node.operation)].append(node)
+    return nodes
+
+
+def describe(network, has_automatic_names):
+    """What is known of a network.
 
     Parameters
     ----------
-    model : keras.Model
-        Functional, of one input of a fixed size.
-    tensors : list of KerasTensor or None
-        As `tensors_of` finds them.
+    network : Cloned or Constructed
+        Of one input of a fixed size.
     has_automatic_names : bool
         Whether to number layer names as a fresh process would.
 
@@ -32,31 +41,41 @@ def describe(model, tensors, has_automatic_names):
     -------
     info : NetworkInfo
     """
+    model, converter = network.model, network.converter
     operations, size = list(model.operations), tuple(model.inputs[0].shape[1:3])
     names = [operation.name for operation in operations]
     if has_automatic_names:
-        names = _fresh_names(operations)
+        names = fresh_names(operations)
     return NetworkInfo(
-        fingerprint=fingerprint(model, size),
+        fingerprint=network.fingerprint(),
         input_size=size,
-        layers=tuple(
-            LayerInfo(
-                name=name,
-                shape=None if tensor is None else tuple(tensor.shape[1:]),
-                has_kernel=bool(_kernels(operation)),
-                n_parameters=sum(map(_size, getattr(operation, "weights", ()))),
-                n_trainable=sum(map(_size, _trainable(operation))),
-                macs=_macs(operation, tensor),
-                inputs=tuple(_inputs_of(operation, operations)),
-            )
-            for name, operation, tensor in zip(names, operations, tensors, strict=True)
-        ),
+        layers=tuple(_layers(model, names)),
         output=operations.index(_operation_of(model.outputs[0])),
         below_top=_below_top(model, operations),
+        preprocessing=converter and converter.arithmetic,
+        resizing=converter.resizing if converter else STRETCHED,
     )
 
 
-def _fresh_names(operations):
+def _layers(model, names):
+    """What is known of each layer."""
+    operations, tensors, nodes = list(model.operations), tensors_of(model), nodes_of(model)
+    tokens = Tokens.of(model, tensors)
+    for name, operation, tensor in zip(names, operations, tensors, strict=True):
+        shape = None if tensor is None else tuple(tensor.shape[1:])
+        yield LayerInfo(
+            name=name,
+            shape=shape,
+            has_kernel=bool(_kernels(operation)),
+            n_parameters=sum(map(_size, getattr(operation, "weights", ()))),
+            n_trainable=sum(map(_size, _trainable(operation))),
+            macs=_macs(operation, tensor),
+            inputs=tuple(_inputs_of(operation, nodes[id(operation)], operations)),
+            n_special=tokens.n_special(shape),
+        )
+
+
+def fresh_names(operations):
     """Layer names with the numbers that Keras would give in a fresh process.
 
     Keras numbers unnamed layers of a class throughout the process: what is ``conv2d_3`` in
@@ -92,14 +111,15 @@ def _below_top(model, operations):
     with_kernels = [operation for operation in operations if _kernels(operation)]
     if not with_kernels:
         return None
-    below = _source(with_kernels[-1])
+    nodes = nodes_of(model)
+
+    def source(operation):
+        return _operation_of(nodes[id(operation)][0].input_tensors[0])
+
+    below = source(with_kernels[-1])
     while isinstance(below, keras.layers.Dropout):
-        below = _source(below)
+        below = source(below)
     return operations.index(below)
-
-
-def _source(operation):
-    return _operation_of(operation._inbound_nodes[0].input_tensors[0])
 
 
 def _kernels(operation):
@@ -126,16 +146,16 @@ def _size(weight):
     return math.prod(weight.shape)
 
 
-def _inputs_of(operation, operations):
+def _inputs_of(operation, nodes, operations):
     """Positions of the layers that an operation takes from, wherever it is used."""
-    tensors = (t for node in operation._inbound_nodes for t in node.input_tensors)
+    tensors = (t for node in nodes for t in node.input_tensors)
     inputs = {operations.index(_operation_of(tensor)) for tensor in tensors}
     return sorted(inputs - {operations.index(operation)})
 
 
-def _only_output(operation):
-    if len(operation._inbound_nodes) > 1:
+def _only_output(nodes):
+    if len(nodes) > 1:
         return None
     # Not `operation.output`, which of a nested model is the tensor within.
-    tensors = operation._inbound_nodes[0].output_tensors
+    tensors = nodes[0].output_tensors
     return tensors[0] if len(tensors) == 1 else None

@@ -21,10 +21,7 @@ def fingerprint(model, size):
     """
     positions = {o.name: f"layer {i}" for i, o in enumerate(model.operations)}
     config = _anonymous({**model.get_config(), "name": None}, positions)
-    result = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for weight in model.get_weights():
-        result.update(f"{weight.dtype} {weight.shape}".encode())
-        result.update(np.ascontiguousarray(weight))
+    result = _hashed(config, model.get_weights())
     if foreign_code(config):
         for code in _codes(model):
             result.update(marshal.dumps(code))
@@ -32,11 +29,24 @@ def fingerprint(model, size):
     return result.hexdigest()
 
 
+def fingerprint_of(config, weights):
+    """A hash of a configuration, as plain values, and of weights."""
+    return _hashed(config, weights).hexdigest()
+
+
+def _hashed(config, weights):
+    result = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for weight in weights:
+        result.update(f"{weight.dtype} {weight.shape}".encode())
+        result.update(np.ascontiguousarray(weight))
+    return result
+
+
 def _codes(model):
     """The code of methods of layers that are not Keras' own, those within layers as well."""
     for part in (*model.operations, *model._flatten_layers()):
         for cls in type(part).__mro__:
-            if not cls.__module__.startswith(("keras.", "builtins")):
+            if not cls.__module__.startswith(("keras.", "keras_hub.", "builtins")):
                 functions = (vars(cls)[name] for name in sorted(vars(cls)))
                 yield from (f.__code__ for f in functions if hasattr(f, "__code__"))
 

@@ -1,4 +1,7 @@
-"""Code that a Keras configuration only names: it may change, or do harm, unseen."""
+"""Code that a Keras configuration only names: it may change, or do harm, unseen.
+
+KerasHub's layers are as trusted as Keras' own.
+"""
 
 import json
 
@@ -15,6 +18,8 @@ RUNNING = {
     "TextVectorization",
     "TorchModuleWrapper",
 }
+READING = ("Converter", "Preprocessor", "Tokenizer")  # ends of names of KerasHub's
+TRUSTED = ("keras.", "keras_hub.")
 DATA = {  # in configurations, but no classes
     "__bytes__",
     "__ellipsis__",
@@ -30,15 +35,19 @@ def foreign_code(config):
     if isinstance(config, dict):
         name, module = config.get("class_name"), config.get("module")
         if name is not None and name not in DATA:
-            own = isinstance(module, str) and f"{module}.".startswith("keras.")
-            if not own or ">" in (config.get("registered_name") or ""):
+            own = isinstance(module, str) and f"{module}.".startswith(TRUSTED)
+            if not own or not _is_own_name(config.get("registered_name") or ""):
                 return f"{module}.{name} is not Keras' own"
-            if name in RUNNING:
+            if name in RUNNING or name.endswith(READING):
                 return f"Keras' {name} runs code or reads files that its configuration names"
         config = list(config.values())
     if isinstance(config, (list, tuple)):
         return next(filter(None, map(foreign_code, config)), None)
     return None
+
+
+def _is_own_name(registered):
+    return ">" not in registered or registered.startswith("keras_hub>")
 
 
 def refuse_foreign(state):

@@ -14,15 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from sktransfer._exceptions import ForkedProcessError
-from sktransfer._networks.build import pack, plain_settings, set_weights
-from sktransfer._networks.description import describe, tensors_of
+from sktransfer._networks.build import plain_settings
+from sktransfer._networks.description import describe
 from sktransfer._networks.engines import ENGINES
-from sktransfer._networks.folding import Prefix, foldable_norms
 from sktransfer._networks.precision import warn_if_slow_in_bfloat16
 from sktransfer._networks.preprocessing import ARITHMETIC
 from sktransfer._runtime.devices import refuse_replicas, warn_of_idle_gpu
 from sktransfer._runtime.interrupts import held_back
-from sktransfer._runtime.keras import keras
 
 MAX_NETWORKS = 4
 MAX_FUNCTIONS = 3  # of a network: TensorFlow needs seven times the weights for each
@@ -116,8 +114,8 @@ class FrozenNetwork:
 
     Parameters
     ----------
-    model : keras.Model
-        Functional or Sequential, of fixed input size, ours alone.
+    network : Cloned or Constructed
+        Of fixed input size.
     has_automatic_names : bool
         Whether layers are numbered, which is then done as in a fresh process.
 
@@ -126,12 +124,10 @@ class FrozenNetwork:
     info : NetworkInfo
     """
 
-    def __init__(self, model, has_automatic_names):
-        self._model = model
+    def __init__(self, network, has_automatic_names):
+        self._network = network
         self._compiled = OrderedDict()  # by cuts and how they are computed
-        self._foldable = frozenset(foldable_norms(model))
-        self._tensors = tensors_of(model)
-        self.info = describe(model, self._tensors, has_automatic_names)
+        self.info = describe(network, has_automatic_names)
 
     def rows(self, images, cuts, precision="float32", engine="keras"):
         """What the network makes of a batch of images, at some cuts.
@@ -181,8 +177,8 @@ class FrozenNetwork:
         The output of a convolution is lost where a BatchNorm is folded into it. Without
         folding, rows above it would differ in their last bits: it has a pass of its own.
         """
-        operations = self._model.operations
-        within = [cut for cut in cuts if operations[cut.position].name in self._foldable]
+        operations, foldable = self._network.model.operations, self._network.foldable
+        within = [cut for cut in cuts if operations[cut.position].name in foldable]
         others = tuple(cut for cut in cuts if cut not in within)
         return [(cut,) for cut in within] + ([others] if others else [])
 
@@ -194,9 +190,7 @@ class FrozenNetwork:
             if precision == "bfloat16":
                 warn_if_slow_in_bfloat16()
             with plain_settings():
-                outputs = [self._tensor(cut) for cut in cuts]
-                model = keras.Model(self._model.inputs, outputs)
-                prefix = Prefix(model, self._foldable, arithmetic, dtype)
+                prefix = self._network.prefix(cuts, self.info.layers, arithmetic, dtype)
                 self._compiled[key] = ENGINES[engine].compile(prefix, precision)
         self._compiled.move_to_end(key)
         return self._compiled[key]
@@ -211,24 +205,12 @@ class FrozenNetwork:
         layers : dict
             Its layers that have weights, by position in this network.
         """
-        above = keras.Model(self._tensors[position], self._model.outputs[0])
-        copy = keras.models.clone_model(above)
-        set_weights(copy, above.get_weights())
-        positions = {o.name: i for i, o in enumerate(self._model.operations)}
-        return copy, {positions[part.name]: part for part in copy.layers if part.weights}
+        return self._network.copy_above(position)
 
     @held_back()
     def pack(self):
         """The network in plain values."""
-        return pack(self._model)
-
-    def _tensor(self, cut):
-        output = self._tensors[cut.position]
-        if cut.pooling is None:
-            return output
-        output = keras.ops.cast(output, "float32")  # which half precision is not
-        reduce = {"avg": keras.ops.mean, "max": keras.ops.max}[cut.pooling]
-        return reduce(output, axis=tuple(range(1, len(output.shape) - 1)))
+        return self._network.pack()
 
 
 def _refuse_after_fork():

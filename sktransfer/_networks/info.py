@@ -4,8 +4,10 @@ import difflib
 from dataclasses import asdict, dataclass
 
 from sktransfer._exceptions import BackboneError, warn
+from sktransfer._images.resizing import STRETCHED, Resizing
+from sktransfer._networks.preprocessing import ScaleAndOffset
 
-FORMAT = 8  # of what the cache keeps: raised when a key, a row or an info changes its meaning
+FORMAT = 9  # of what the cache keeps: raised when a key, a row or an info changes its meaning
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,9 @@ class Cut:
     ----------
     position : int
         Of the layer whose output is taken.
-    pooling : {"avg", "max"} or None
-        The mean or the maximum over all positions of an image, or neither.
+    pooling : {"avg", "max", "cls"} or None
+        The mean or the maximum over all positions of an image, the class token, or nothing
+        of this.
     """
 
     position: int
@@ -40,6 +43,9 @@ class LayerInfo:
         Number of multiplications for one image.
     inputs : tuple of int
         Positions of the layers that it takes from.
+    n_special : int
+        Of tokens, the number of those that stand for no part of the image. They are the
+        first, and of these the class token is the first.
     """
 
     name: str
@@ -49,6 +55,7 @@ class LayerInfo:
     n_trainable: int
     macs: int
     inputs: tuple
+    n_special: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,9 @@ class NetworkInfo:
         Position of the last layer.
     below_top : int or None
         Position of the layer below a top that makes class scores, if there is one.
+    preprocessing : ScaleAndOffset or None
+        Which KerasHub says that it takes.
+    resizing : Resizing
     """
 
     fingerprint: str
@@ -73,19 +83,29 @@ class NetworkInfo:
     layers: tuple
     output: int
     below_top: int | None
+    preprocessing: ScaleAndOffset | None = None
+    resizing: Resizing = STRETCHED
 
     @classmethod
     def from_plain(cls, plain):
         """From what JSON makes of `to_plain`."""
-        layers = tuple(LayerInfo(**_with_tuples(layer)) for layer in plain["layers"])
-        return cls(**{**_with_tuples(plain), "layers": layers})
+        made = _with_tuples(plain)
+        made["layers"] = tuple(LayerInfo(**_with_tuples(layer)) for layer in plain["layers"])
+        if plain.get("preprocessing"):
+            made["preprocessing"] = ScaleAndOffset(**_with_tuples(plain["preprocessing"]))
+        if "resizing" in plain:
+            made["resizing"] = Resizing(**plain["resizing"])
+        return cls(**made)
 
     def to_plain(self):
         return asdict(self)
 
     def cut_at(self, layer, pooling=None):
         """The cut that a layer's name means; None is the last layer."""
-        return Cut(self.output if layer is None else self._position_of(layer), pooling)
+        position = self.output if layer is None else self._position_of(layer)
+        if pooling == "cls" and not self.layers[position].n_special:
+            raise no_class_token(self.layers[position])
+        return Cut(position, pooling)
 
     def row_shape(self, cut):
         shape = self.layers[cut.position].shape
@@ -144,6 +164,13 @@ class NetworkInfo:
         """The name of the layer nearest to a position, rather below, that can be cut at."""
         cuts = [i for i, layer in enumerate(self.layers) if layer.shape is not None]
         return self.layers[min(cuts, key=lambda i: abs(i - position))].name
+
+
+def no_class_token(layer):
+    """The error where pooling="cls" finds nothing to take."""
+    return BackboneError(
+        f"layer {layer.name!r} has no class token: pooling='avg' takes the mean over positions"
+    )
 
 
 def nearest(name, names):

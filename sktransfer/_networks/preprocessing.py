@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sktransfer._exceptions import BackboneError
 from sktransfer._networks.catalogue import FAMILIES
 from sktransfer._networks.info import nearest
 
@@ -50,6 +51,27 @@ ARITHMETIC = {
     "rescale": Arithmetic(255),
     None: Arithmetic(),
 }
+AS_KERAS_HUB_SAYS = "converter"  # what a network's info has of its preprocessing
+
+
+@dataclass(frozen=True)
+class ScaleAndOffset:
+    """Each channel times a scale, plus an offset: KerasHub's part of a network.
+
+    Attributes
+    ----------
+    scale, offset : tuple of float
+    """
+
+    scale: tuple
+    offset: tuple
+
+    def __call__(self, pixels):
+        """A tensor of pixels as float32, prepared."""
+        from sktransfer._runtime.keras import keras
+
+        x = keras.ops.cast(pixels, "float32") * np.array(self.scale, dtype=np.float32)
+        return x + np.array(self.offset, dtype=np.float32)
 
 
 def named(name):
@@ -76,16 +98,34 @@ class Preprocessing:
 
     Attributes
     ----------
-    how : str, callable or None
-        A name in `ARITHMETIC`, or a user's function.
+    how : str, ScaleAndOffset, callable or None
+        A name in `ARITHMETIC`, what a network of KerasHub says, or a user's function.
     """
 
     how: object
 
+    def known_from(self, info):
+        """The same, or what the info of a network of KerasHub says.
+
+        Raises
+        ------
+        BackboneError
+            It says nothing.
+        """
+        if self._is_function or self.how != AS_KERAS_HUB_SAYS:
+            return self
+        if info.preprocessing is None:
+            raise BackboneError(
+                "the preset has no ImageConverter that could be followed: set preprocessing="
+                "None if the network takes pixels from 0 to 255, 'rescale' if from 0 to 1, or "
+                "pass a function"
+            )
+        return Preprocessing(info.preprocessing)
+
     @property
     def token(self):
         """What stands for it in keys; None means that cannot be told."""
-        if callable(self.how):
+        if self._is_function:
             token = getattr(self.how, "cache_token", None)
             return None if token is None else f"callable {token}"
         return str(self.how)
@@ -93,7 +133,9 @@ class Preprocessing:
     @property
     def arithmetic(self):
         """What the network begins with."""
-        return ARITHMETIC[None if callable(self.how) else self.how]
+        if isinstance(self.how, ScaleAndOffset):
+            return self.how
+        return ARITHMETIC[None if self._is_function else self.how]
 
     def __call__(self, pixels):
         """What the network is given of an image: what a function makes of it, or its pixels.
@@ -106,7 +148,7 @@ class Preprocessing:
         -------
         given : ndarray of the same shape
         """
-        if not callable(self.how):
+        if not self._is_function:
             return pixels
         made = np.asarray(self.how(pixels[None].astype(np.float32)), dtype=np.float32)
         if made.shape != (1, *pixels.shape):
@@ -115,3 +157,7 @@ class Preprocessing:
                 f"{(1, *pixels.shape)}"
             )
         return made[0]
+
+    @property
+    def _is_function(self):
+        return callable(self.how) and not isinstance(self.how, ScaleAndOffset)

@@ -17,6 +17,7 @@ import numpy as np
 
 from sktransfer._exceptions import BackboneError
 from sktransfer._networks.catalogue import FAMILIES
+from sktransfer._networks.hub import PREFIX, HubSource
 from sktransfer._networks.identity import config_in, identity_of, names_code, sha256_of
 from sktransfer._networks.info import nearest
 from sktransfer._networks.packed import PackedNetwork
@@ -54,6 +55,8 @@ def source_of(backbone, weights="pretrained", params=None, size=None):
         )
     if is_keras_model(backbone):
         return ModelSource(backbone, size)
+    if isinstance(backbone, str) and backbone.startswith(PREFIX):
+        return HubSource(backbone.removeprefix(PREFIX), size)
     if isinstance(backbone, (str, os.PathLike)):
         return FileSource(os.fspath(backbone), size)
     raise BackboneError(
@@ -91,6 +94,12 @@ def _literal(text):
 def is_keras_model(value):
     keras = sys.modules.get("keras")  # a model cannot come before its module
     return keras is not None and isinstance(value, keras.Model)
+
+
+def is_backbone(model):
+    """Whether a Keras model is one of KerasHub's."""
+    keras_hub = sys.modules.get("keras_hub")
+    return keras_hub is not None and isinstance(model, keras_hub.models.Backbone)
 
 
 @dataclass(frozen=True)
@@ -165,9 +174,10 @@ class FamilySource:
         return
 
     def build(self):
-        from sktransfer._networks import build
+        from sktransfer._networks.build import of_family
+        from sktransfer._networks.graphs import Cloned
 
-        return build.of_family(self)
+        return Cloned(of_family(self))
 
     def _weights_identity(self):
         if self.weights is None:
@@ -195,22 +205,27 @@ class _OwnSource:
 
     def identity_of_built(self):
         """What determines the network, found with Keras."""
-        from sktransfer._networks.fingerprint import fingerprint
-
         network = self._network
-        names = [operation.name for operation in network.model.operations]  # as users cut at
-        return identity_of("model", network.size, fingerprint=fingerprint(*network), names=names)
+        print_, names = network.fingerprint(), network.names
+        return identity_of("model", network.size, fingerprint=print_, names=names)
 
     def build(self):
-        from sktransfer._networks import build
+        return self._network.frozen()
 
-        return build.own_copy(self._network)
+    def graph(self):
+        """The network as a Keras model, layer by layer as it is cut and trained."""
+        return self._network.model
 
     @functools.cached_property
     def _network(self):
-        from sktransfer._networks import build
+        model = self.open()
+        if is_backbone(model):
+            from sktransfer._networks.kerashub import Constructed
 
-        return build.own_network(self.open(), self.asked_size)
+            return Constructed.copy_of(model, self.asked_size)
+        from sktransfer._networks.graphs import OwnNetwork
+
+        return OwnNetwork.of(model, self.asked_size)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from sktransfer._exceptions import InvalidStateError, VersionWarning, warn
+from sktransfer._images.resizing import Resizing
 from sktransfer._networks.info import Cut
 from sktransfer._networks.packed import PackedNetwork
+from sktransfer._networks.preprocessing import ScaleAndOffset
 from sktransfer._networks.source import PackedSource
 from sktransfer._training.heads import Head
 
 FORMAT = 2  # of the state: raised when it changes its meaning
-AS_THEY_ARE = ("preprocessing", "input_size", "input_range", "precision")  # in the state
+AS_THEY_ARE = ("input_size", "input_range", "precision")  # in the state
 LIBRARIES = ("sktransfer", "keras", "numpy", "scikit-learn")
 
 
@@ -81,8 +83,9 @@ class FittedNetwork:
         The network as it was before training.
     weights : Weights
     suffix : SuffixSpec
-    preprocessing : str, callable or None
+    preprocessing : str, ScaleAndOffset, callable or None
         As in `Preprocessing`.
+    resizing : Resizing
     input_size : (int, int)
     input_range : (float, float)
     precision : str
@@ -93,6 +96,7 @@ class FittedNetwork:
     weights: Weights
     suffix: SuffixSpec
     preprocessing: object
+    resizing: Resizing
     input_size: tuple
     input_range: tuple
     precision: str
@@ -114,6 +118,8 @@ def to_state(fitted):
         "config": fitted.base.config,
         "suffix": asdict(fitted.suffix),
         **{name: getattr(fitted, name) for name in AS_THEY_ARE},
+        "preprocessing": _plain_preprocessing(fitted.preprocessing),
+        "resizing": asdict(fitted.resizing),
         "arrays": arrays,
         "sha256": {name: _sha256(array) for name, array in arrays.items()},
     }
@@ -144,8 +150,18 @@ def _read(state):
         PackedNetwork(state["config"], _in_order(arrays, "network/")),
         Weights(base, _in_order(arrays, "head/")),
         SuffixSpec.from_plain(state["suffix"]),
+        preprocessing=_preprocessing_of(state["preprocessing"]),
+        resizing=Resizing(**state.get("resizing", {})),
         **{name: state[name] for name in AS_THEY_ARE},
     )
+
+
+def _plain_preprocessing(how):
+    return asdict(how) if isinstance(how, ScaleAndOffset) else how
+
+
+def _preprocessing_of(plain):
+    return ScaleAndOffset(**plain) if isinstance(plain, dict) else plain
 
 
 def _check_arrays(state):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from sktransfer._networks.build import plain_settings, unpack
+from sktransfer._networks.build import plain_settings
 from sktransfer._networks.engines.keras import live
 from sktransfer._runtime.devices import whole_batches
 from sktransfer._runtime.interrupts import held_back
@@ -140,7 +140,7 @@ def borrowed(network, spec, target, optimizer, precision):
 @held_back()
 def whole_model(fitted):
     """A fitted network as one new Keras model, from preprocessed pixels to outputs."""
-    base = unpack(fitted.base)
+    base = fitted.source().graph()
     operations = list(base.operations)
     for position, arrays in fitted.weights.base.items():
         operations[position].set_weights(arrays)
