@@ -46,15 +46,20 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
           or ``"vgg16"``: any network of `keras.applications`, without its top.
           `list_backbones` returns them, and ``docs/backbones.md`` says how to choose.
           Parameters of its constructor may follow, as in ``"mobilenet?alpha=0.75"``.
+        - ``"hub:"`` and a preset of KerasHub: its name
+          (``"hub:vit_base_patch16_224_imagenet"``), a handle
+          (``"hub:hf://timm/resnet50.a1_in1k"``, ``"hub:kaggle://…"``), or the path of a
+          folder with its files. It needs the extra ``sktransfer[hub]``. ``docs/hub.md``
+          tells more.
         - ``"tiny"``: a network of 51,000 parameters that comes with this package and knows
           the digits 0 to 4.
         - A path to a ``.keras`` file, or a functional or Sequential Keras model of one
-          input and one output. It is copied and never changed. A path is quicker to clone.
-          A Lambda layer is code: a network that has one is refused until
-          `keras.config.enable_unsafe_deserialization` is called. The cache notices when
-          layers or functions of your own change, by their code and by what the network
-          makes of noise. If the network still has its top, a warning names the layer
-          below it.
+          input and one output, or a backbone of KerasHub. It is copied and never changed. A
+          path is quicker to clone. A Lambda layer is code: a network that has one is refused
+          until `keras.config.enable_unsafe_deserialization` is called. The cache notices
+          when layers or functions of your own change, by their code and by what the network
+          makes of noise. If the network still has its top, a warning names the layer below
+          it.
 
     weights : {"pretrained", "imagenet"}, path or None, default="pretrained"
         The weights of a network that has a name.
@@ -72,6 +77,7 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
 
     input_size : (int, int), default=None
         Height and width in pixels. Images are stretched to it; their proportions change.
+        Those for a network of KerasHub are cut off, padded or stretched as its preset says.
         None is the size the network was trained with.
 
     preprocessing : str, callable or None, default="backbone"

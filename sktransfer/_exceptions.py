@@ -14,6 +14,7 @@
     └── VersionWarning                           a model stored by other libraries
 """
 
+import difflib
 import os
 import sys
 import warnings
@@ -23,6 +24,7 @@ import joblib
 import sklearn
 
 MOST_LINES = 1000  # in an error message
+MOST_NAMES = 100  # there
 LONGEST_SHOWN = 1000  # characters of a path
 # Packages through which this one is called, and itself.
 INNER = tuple(
@@ -110,6 +112,17 @@ def warn(message, category=UserWarning):
     while frame.f_back and frame.f_code.co_filename.startswith(INNER):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def nearest(name, names):
+    """The names most like a given one, as the second half of an error message."""
+    as_written = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), as_written, n=3, cutoff=0.5)
+    if close:
+        return "nearest: " + ", ".join(repr(as_written[c]) for c in close)
+    few = [repr(n) for n in names][:MOST_NAMES]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"there are: {', '.join(few)}{more}"
 
 
 def list_bad_rows(rows, name="X"):

@@ -37,12 +37,15 @@ class FineTunedConvNet(ImageEstimator):
         The head begins with a 3 × 3 convolution with relu for each of these numbers of
         filters.
 
-    pooling : {"auto", "avg", "max"} or None, default="auto"
-        How the head turns positions into features.
+    pooling : {"auto", "avg", "max", "cls"} or None, default="auto"
+        How the head turns positions into features. Of tokens, those count as positions that
+        stand for a part of the image.
 
         - ``"avg"`` or ``"max"``: the mean or the maximum over all positions.
+        - ``"cls"``: the class token, of a vision transformer that has one.
         - None: all positions, flattened.
-        - ``"auto"``: flattened where that gives at most 2,048 features, else the mean.
+        - ``"auto"``: flattened where that gives at most 2,048 features, else the class token
+          where there is one, else the mean.
 
     hidden_units : tuple of int, default=()
         The head has a dense layer with relu and dropout for each of these numbers of units.
@@ -70,7 +73,7 @@ class FineTunedConvNet(ImageEstimator):
         - ``"all"``: the whole network.
         - A tuple of these: several stages.
 
-        BatchNorm layers are never trained.
+        BatchNorm layers are never trained. A block of a vision transformer is one layer.
 
     augmentation : ImageAugmentation, "default" or None, default="default"
         How views of training images are drawn.

@@ -41,11 +41,13 @@ class PretrainedFeatureTransformer(
         numbered as in a fresh process. None is the last layer. The features of a list of
         layers stand side by side, in its order; they are computed in one pass.
 
-    pooling : {"avg", "max"}, default=None
-        How the positions of each layer's output become one feature a channel.
+    pooling : {"avg", "max", "cls"}, default=None
+        How the positions of each layer's output become one feature a channel. Of tokens, those
+        count as positions that stand for a part of the image.
 
         - ``"avg"``: their mean.
         - ``"max"``: their maximum.
+        - ``"cls"``: the class token, of a vision transformer that has one.
         - None: no pooling; the output is flattened in C order (rows, columns, channels).
 
     <input_size>
@@ -94,9 +96,11 @@ class PretrainedFeatureTransformer(
         If one shows when files are opened, all are decoded, and nothing is computed. Those
         that only decoding shows are else found after the other rows are computed and kept.
     BackboneError
-        There is no such backbone, layer or weights file; or OpenVINO cannot take the network.
+        There is no such backbone, layer, class token or weights file; or OpenVINO cannot take
+        the network.
     ImportError
-        ``engine="openvino"``, and OpenVINO is not installed.
+        ``engine="openvino"``, and OpenVINO is not installed; or a network of KerasHub, and
+        KerasHub is not.
     ForkedProcessError
         This process was forked from one that had used a network.
     ValueError
@@ -113,7 +117,8 @@ class PretrainedFeatureTransformer(
     Notes
     -----
     Images are decoded by Pillow, turned upright by their EXIF orientation, laid on white
-    where they are transparent, converted to RGB and resized bilinearly with antialiasing.
+    where they are transparent, converted to RGB and resized bilinearly with antialiasing
+    (or as the preset of a network of KerasHub says).
     Colour profiles are ignored, as by Keras and PyTorch. A JPEG is decoded at the smallest
     scale that its format offers (1/8, 1/4, 1/2) with at least twice the pixels that are
     needed in both directions. Its pixels then differ by less than 1 of 255 in the mean.

@@ -3,7 +3,9 @@
 What determines a network is found without Keras and KerasHub, by the preset's files.
 """
 
+import contextlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +71,7 @@ class HubSource:
             "hub",
             self.asked_size,
             keras_hub=installed_version("keras-hub"),
-            files={path.name: sha256_of(path) for path in files},
+            files=[[path.name, sha256_of(path)] for path in files],
         )
 
     def identity_of_built(self):
@@ -77,9 +79,29 @@ class HubSource:
         return
 
     def build(self):
-        from sktransfer._networks import kerashub
+        from sktransfer._networks.kerashub import load
 
-        return kerashub.load(self.preset, self.asked_size)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # what is said of a download
+                return load(self.preset, self.asked_size)
+        except BackboneError:
+            raise
+        except ImportError as error:
+            raise ImportError(f"{error}: pip install 'sktransfer[hub]'") from error
+        except Exception as error:  # whatever a folder can hold, or a connection can do
+            raise BackboneError(self._how_to_provide(error)) from error
+
+    def _how_to_provide(self, error):
+        """What to do about a preset that could not be loaded."""
+        if self._is_path:
+            return f"the preset {self.preset!r} cannot be loaded: {error}"
+        place = hugging_face_folder() if self.preset.startswith("hf:") else kaggle_folder()
+        return (
+            f"the preset {self.preset!r} cannot be loaded: {str(error).rstrip('.')}. It needs "
+            "config.json, image_converter.json and *.weights.h5 (or *.safetensors), which are "
+            f"not in {place} and could not be downloaded. Without Internet access, put a copy "
+            "of the preset's files into a folder, and pass that: backbone='hub:/the/folder'"
+        )
 
     def _files(self):
         """The files that a network is made of, as far as they are there."""

@@ -1,9 +1,8 @@
 """What is known of a network without building it: `NetworkInfo`, `LayerInfo` and `Cut`."""
 
-import difflib
 from dataclasses import asdict, dataclass
 
-from sktransfer._exceptions import BackboneError, warn
+from sktransfer._exceptions import BackboneError, nearest, warn
 from sktransfer._images.resizing import STRETCHED, Resizing
 from sktransfer._networks.preprocessing import ScaleAndOffset
 
@@ -171,15 +170,6 @@ def no_class_token(layer):
     return BackboneError(
         f"layer {layer.name!r} has no class token: pooling='avg' takes the mean over positions"
     )
-
-
-def nearest(name, names):
-    """The names most like a given one, as the second half of an error message."""
-    as_written = {known.lower(): known for known in names}
-    close = difflib.get_close_matches(name.lower(), as_written, n=3, cutoff=0.5)
-    if close:
-        return "nearest: " + ", ".join(repr(as_written[c]) for c in close)
-    return "there are: " + ", ".join(repr(n) for n in names)
 
 
 def _with_tuples(plain):

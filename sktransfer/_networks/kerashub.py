@@ -2,11 +2,12 @@
 
 import functools
 import json
+import os
 from dataclasses import dataclass
 
 import numpy as np
 
-from sktransfer._exceptions import BackboneError
+from sktransfer._exceptions import BackboneError, nearest
 from sktransfer._images.resizing import Resizing
 from sktransfer._networks.build import (
     cloned,
@@ -20,7 +21,6 @@ from sktransfer._networks.build import (
 from sktransfer._networks.description import tensors_of
 from sktransfer._networks.fingerprint import fingerprint_of
 from sktransfer._networks.graphs import Cloned, outputs_at
-from sktransfer._networks.info import nearest
 from sktransfer._networks.opening import opened
 from sktransfer._networks.packed import PackedNetwork
 from sktransfer._networks.preprocessing import ScaleAndOffset
@@ -163,8 +163,9 @@ def load(preset, asked_size):
     Raises
     ------
     BackboneError
-        There is no such preset, its files are not there, or it takes no images.
+        There is no such preset, or it takes no images.
     """
+    _refuse_unknown(preset)
     converter = _converter(preset)
     if converter is None:  # perhaps it takes no images, which no weights are needed to tell
         _image_tower(_from_preset(preset, load_weights=False))
@@ -175,14 +176,22 @@ def load(preset, asked_size):
     return Constructed(backbone, asked_size, converter).frozen()
 
 
+def _refuse_unknown(preset):
+    """Refuse a name that is none of KerasHub's for images, before anything is downloaded."""
+    names = keras_hub.layers.ImageConverter.presets
+    if "://" in preset or os.path.isdir(preset) or preset in names:
+        return
+    if preset in keras_hub.models.Backbone.presets:
+        raise BackboneError(f"KerasHub's {preset!r} is no network for images")
+    raise BackboneError(f"KerasHub has no preset {preset!r}; {nearest(preset, names)}")
+
+
 def _converter(preset):
     """What the preset's `ImageConverter` does, or None where there is none to go by."""
     own = keras_hub.layers.ImageConverter
     try:
         converter = own.from_preset(preset)
-    except (FileNotFoundError, ValueError) as error:
-        if _is_unknown(preset):
-            raise _unknown(preset) from error
+    except (FileNotFoundError, ValueError):  # no file, or no class for such networks
         return None
     if converter is None or type(converter)._call_python is not own._call_python:
         return None
@@ -191,15 +200,6 @@ def _converter(preset):
 
 def _from_preset(preset, **options):
     return keras_hub.models.Backbone.from_preset(preset, dtype="float32", **options)
-
-
-def _is_unknown(preset):
-    return False
-
-
-def _unknown(preset):
-    names = keras_hub.models.Backbone.presets
-    return BackboneError(f"KerasHub has no preset {preset!r}; {nearest(preset, names)}")
 
 
 def _image_tower(backbone):

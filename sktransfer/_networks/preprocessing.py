@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sktransfer._exceptions import BackboneError
+from sktransfer._exceptions import BackboneError, nearest
 from sktransfer._networks.catalogue import FAMILIES
-from sktransfer._networks.info import nearest
 
 
 @dataclass(frozen=True)

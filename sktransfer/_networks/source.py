@@ -15,11 +15,10 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from sktransfer._exceptions import BackboneError
+from sktransfer._exceptions import BackboneError, nearest
 from sktransfer._networks.catalogue import FAMILIES
 from sktransfer._networks.hub import PREFIX, HubSource
 from sktransfer._networks.identity import config_in, identity_of, names_code, sha256_of
-from sktransfer._networks.info import nearest
 from sktransfer._networks.packed import PackedNetwork
 from sktransfer._networks.tiny import WEIGHTS as TINY_WEIGHTS
 from sktransfer._runtime.backend import weights_folder

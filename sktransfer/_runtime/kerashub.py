@@ -10,7 +10,7 @@ def _import_keras_hub():
         import keras_hub
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"this network is one of KerasHub, which cannot be imported ({error}): "
+            f"this network is one of KerasHub's, and that cannot be imported ({error}): "
             "pip install 'sktransfer[hub]'"
         ) from error
     return keras_hub

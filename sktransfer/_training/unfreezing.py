@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from numbers import Integral, Real
 
-from sktransfer._exceptions import BackboneError
-from sktransfer._networks.info import Cut, nearest
+from sktransfer._exceptions import BackboneError, nearest
+from sktransfer._networks.info import Cut
 
 LADDER = (0.5, "all")  # what "auto" tries, one after the other; docs/recipes.md says why
 
