@@ -3,6 +3,7 @@
 from sktransfer._classifier import FineTunedConvNetClassifier
 from sktransfer._comparison import BackboneComparison, compare_backbones
 from sktransfer._displays.history import TrainingHistoryDisplay
+from sktransfer._displays.predictions import ImagePredictionDisplay
 from sktransfer._exceptions import (
     BackboneError,
     BadRow,
@@ -34,6 +35,7 @@ __all__ = [
     "FineTunedConvNetRegressor",
     "ForkedProcessError",
     "ImageAugmentation",
+    "ImagePredictionDisplay",
     "InvalidImagesError",
     "InvalidImagesWarning",
     "InvalidStateError",
