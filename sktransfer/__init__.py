@@ -1,7 +1,10 @@
 """Transfer learning from pretrained convnets, as ordinary scikit-learn estimators."""
 
+from sktransfer._audit.audit import audit_images
+from sktransfer._audit.report import AuditReport
 from sktransfer._classifier import FineTunedConvNetClassifier
 from sktransfer._comparison import BackboneComparison, compare_backbones
+from sktransfer._displays.activation import ActivationMapDisplay
 from sktransfer._displays.history import TrainingHistoryDisplay
 from sktransfer._displays.predictions import ImagePredictionDisplay
 from sktransfer._exceptions import (
@@ -25,6 +28,8 @@ from sktransfer._transformer import PretrainedFeatureTransformer
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActivationMapDisplay",
+    "AuditReport",
     "BackboneComparison",
     "BackboneError",
     "BackboneRecord",
@@ -43,6 +48,7 @@ __all__ = [
     "SktransferError",
     "TrainingHistoryDisplay",
     "VersionWarning",
+    "audit_images",
     "clear_cache",
     "compare_backbones",
     "list_backbones",

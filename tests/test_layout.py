@@ -36,10 +36,11 @@ PUBLIC = (
 )  # may import all of these, not each other
 ABOVE = {
     "_comparison": ("_transformer",),
-    "_displays": ("_features", "_images", "_exceptions", *PUBLIC),
+    "_displays": ("_training", "_features", "_images", "_exceptions", *PUBLIC),
+    "_audit": ("_displays", "_images", "_exceptions", *PUBLIC),
     "_cli": ("sktransfer", "_images"),
     "__main__": ("_cli",),
-    "__init__": (*MAY_IMPORT, *PUBLIC, "_comparison", "_displays"),
+    "__init__": (*MAY_IMPORT, *PUBLIC, "_comparison", "_displays", "_audit"),
 }
 KERAS_IS_IMPORTED_BY = {"_networks/tiny/__init__.py", "_runtime/keras.py"}
 

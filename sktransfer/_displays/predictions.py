@@ -17,7 +17,6 @@ from sktransfer._displays.tiles import (
     axes_of_tiles,
     write_above,
 )
-from sktransfer._images.formats import UnreadableImageError
 
 SHOWN = ("worst", "least_sure", "random")
 
@@ -251,7 +250,7 @@ class _Predicted:
         try:
             return cls(np.asarray(estimator.predict(X)), _probabilities(estimator, X))
         except ValueError:
-            good = _readable(pictures)
+            good = pictures.readable()
             if len(good) in (0, len(pictures)):
                 raise
         some = _safe_indexing(X, good)
@@ -263,18 +262,6 @@ class _Predicted:
             known, y_proba = y_proba, np.full((len(pictures), y_proba.shape[1]), np.nan)
             y_proba[good] = known
         return cls(everywhere, y_proba)
-
-
-def _readable(pictures):
-    """The positions of those that are images."""
-    good = []
-    for i in range(len(pictures)):
-        try:
-            pictures.thumbnail(i)
-        except UnreadableImageError:
-            continue
-        good.append(i)
-    return np.array(good, dtype=int)
 
 
 def _probabilities(estimator, X):

@@ -1,14 +1,14 @@
 """Images as tiles of a figure, with a few words above each; a bad one is grey and says why."""
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
 from sktransfer._classifier import FineTunedConvNetClassifier
 from sktransfer._images.formats import UnreadableImageError
 from sktransfer._images.inputs import check_images
-from sktransfer._images.sources import path_of
 from sktransfer._images.thumbnails import thumbnail
 from sktransfer._regressor import FineTunedConvNetRegressor
 from sktransfer._transformer import PretrainedFeatureTransformer
@@ -61,6 +61,21 @@ class Pictures:
         source = self.sources[position]
         return thumbnail(source, longest, self.input_range, self.max_image_pixels)
 
+    def readable(self):
+        """The positions of those that are images."""
+        good = []
+        for i in range(len(self)):
+            try:
+                self.thumbnail(i)
+            except UnreadableImageError:
+                continue
+            good.append(i)
+        return np.array(good, dtype=int)
+
+    def take(self, positions):
+        """Some of them."""
+        return replace(self, sources=_safe_indexing(self.sources, positions))
+
     def draw(self, axes, position):
         """Draw one; what is no image as a grey tile that says why.
 
@@ -75,10 +90,6 @@ class Pictures:
             return None
         draw_pixels(axes, picture.pixels)
         return picture
-
-    def name(self, position):
-        """The path of one, or its row."""
-        return path_of(self.sources[position]) or f"row {position}"
 
 
 def image_estimator_in(estimator):

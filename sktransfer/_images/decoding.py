@@ -11,7 +11,7 @@ from sktransfer._images.formats import (
     turned,
     way_upright,
 )
-from sktransfer._images.resizing import LEAST_SCALE, STRETCHED
+from sktransfer._images.resizing import STRETCHED
 
 
 def probe(content, input_range, max_pixels=None):
@@ -59,7 +59,7 @@ def _decode_file(content, size, max_pixels, resizing):
     way = way_upright(image)
     stored_size = size[::-1] if way in SIDEWAYS else size
     try:
-        box = _draft(image, stored_size) if resizing.by_pillow else None
+        box = _draft(image, stored_size, resizing) if resizing.by_pillow else None
         pixels = plain_pixels(image)
     except UnreadableImageError:
         raise
@@ -80,13 +80,13 @@ def _decode_file(content, size, max_pixels, resizing):
     return resizing.of_array(_three_channels(grey), size) * np.float32(255 / 65535)
 
 
-def _draft(image, size):
+def _draft(image, size, resizing):
     """Let a JPEG be decoded no larger than needed; the box of its pixels then, or None.
 
     The box is a fraction smaller than the image where the scale leaves a part of a pixel.
     """
-    before, (height, width) = image.size, size
-    drafted = image.draft(None, (LEAST_SCALE * width, LEAST_SCALE * height))
+    before, times, (height, width) = image.size, resizing.least_scale, size
+    drafted = image.draft(None, (times * width, times * height))
     return drafted[1] if image.size != before else None
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEAST_SCALE = 2  # times the size asked for: JPEGs are decoded no larger than needed for it
 REDUCING_GAP = 3.0  # a much larger image is first averaged to that many times the size
 PILLOW = {"bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos3": "LANCZOS"}
 RADII = {"bilinear": 1, "bicubic": 2, "lanczos3": 3, "lanczos5": 5}
@@ -28,11 +27,15 @@ class Resizing:
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"}
     antialias : bool
         Whether a pixel of a smaller image is made of all those that it covers.
+    least_scale : int
+        JPEGs are decoded no larger than needed for so many times the size. 1 is quicker, and
+        less exact.
     """
 
     fit: str = "stretch"
     interpolation: str = "bilinear"
     antialias: bool = True
+    least_scale: int = 2
 
     @property
     def by_pillow(self):
@@ -47,7 +50,7 @@ class Resizing:
             antialias = "antialiased" if self.antialias else "not antialiased"
             return f"{fit}{self.interpolation}, {antialias}"
         return (
-            f"{fit}{self.interpolation}, JPEGs at {LEAST_SCALE} times the size, averaged at "
+            f"{fit}{self.interpolation}, JPEGs at {self.least_scale} times the size, averaged at "
             f"{REDUCING_GAP}"
         )
 

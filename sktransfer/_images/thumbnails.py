@@ -6,7 +6,10 @@ import numpy as np
 
 from sktransfer._images.decoding import decode, probe
 from sktransfer._images.formats import SIDEWAYS, open_file, quiet_pillow, way_upright
+from sktransfer._images.resizing import Resizing
 from sktransfer._images.sources import read
+
+QUICK = Resizing(least_scale=1)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def thumbnail(source, longest, input_range, max_pixels=None):
         height, width = _size_of(image.content, input_range, max_pixels)
         scale = min(1, longest / max(height, width))
         size = max(1, round(scale * height)), max(1, round(scale * width))
-        pixels = decode(image.content, size, input_range, max_pixels)
+        pixels = decode(image.content, size, input_range, max_pixels, QUICK)
     if pixels.dtype != np.uint8:
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     return Thumbnail(pixels, (height, width), image.digest)

@@ -29,6 +29,11 @@ FROZEN = defaultdict(
     {"tensorflow": tensorflow.frozen, "jax": jax.Compiled, "torch": torch.Called},
 )
 LIVE = FROZEN | {"tensorflow": tensorflow.Live}
+GRADIENTS = {
+    "tensorflow": tensorflow.gradient,
+    "jax": jax.gradient,
+    "torch": torch.gradient,
+}
 
 # One image alone, or four: on 2 cores 4 is as fast as 8 or 16 within noise (MobileNet,
 # MobileNetV2, ResNet50, InceptionV3, Xception, VGG16).
@@ -40,6 +45,23 @@ GPU_BYTES = 1 << 30  # of the two largest maps that a GPU holds of a batch
 def live(model):
     """What runs a model of one input by its weights as they are, as `compile` returns it."""
     return LIVE[keras_backend()](model)
+
+
+def gradient(model, rows, outputs):
+    """How one output of each row changes with the row.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Of one input and one output.
+    rows : float32 ndarray of shape (n, ...)
+    outputs : int ndarray of shape (n,)
+
+    Returns
+    -------
+    gradient : float32 ndarray of the shape of `rows`
+    """
+    return GRADIENTS[keras_backend()](model, rows, outputs)
 
 
 def seeded(seed):

@@ -81,3 +81,15 @@ def has_onednn():
     if loaded is not None:  # perhaps before the setting was made: then it alone knows
         return loaded.IsMklEnabled()
     return os.environ.get(ONEDNN, "1").lower() not in ("0", "false")
+
+
+def gradient(model, rows, outputs):
+    """As `keras.gradient` describes it."""
+    import tensorflow as tf
+
+    rows = tf.constant(rows)
+    with tf.GradientTape() as tape:
+        tape.watch(rows)
+        made = model(rows, training=False)
+        chosen = tf.gather(made, tf.constant(outputs), axis=1, batch_dims=1)
+    return tape.gradient(chosen, rows).numpy()

@@ -22,6 +22,19 @@ class Called:
         return [output.float().cpu().numpy() for output in outputs]  # NumPy has no bfloat16
 
 
+def gradient(model, rows, outputs):
+    """As `keras.gradient` describes it."""
+    import torch
+
+    from sktransfer._runtime.keras import keras
+
+    rows = keras.ops.convert_to_tensor(rows).requires_grad_()
+    made = model(rows, training=False)
+    chosen = made[torch.arange(len(outputs)), torch.as_tensor(outputs)].sum()
+    [gradient] = torch.autograd.grad(chosen, rows)
+    return gradient.cpu().numpy()
+
+
 @contextlib.contextmanager
 def seeded(seed):
     """PyTorch's random numbers drawn from a seed, and afterwards as before.
