@@ -5,6 +5,7 @@ from sktransfer._audit.report import AuditReport
 from sktransfer._classifier import FineTunedConvNetClassifier
 from sktransfer._comparison import BackboneComparison, compare_backbones
 from sktransfer._displays.activation import ActivationMapDisplay
+from sktransfer._displays.augmentation import AugmentationDisplay
 from sktransfer._displays.history import TrainingHistoryDisplay
 from sktransfer._displays.predictions import ImagePredictionDisplay
 from sktransfer._exceptions import (
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ActivationMapDisplay",
     "AuditReport",
+    "AugmentationDisplay",
     "BackboneComparison",
     "BackboneError",
     "BackboneRecord",

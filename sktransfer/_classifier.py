@@ -129,6 +129,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         The inverse strength that a head without hidden layers was solved with, before any
         fine-tuning. None if the head was trained in epochs.
 
+    <head_losses_>
+
     <head_views_>
 
     <model_>

@@ -168,6 +168,10 @@ class FineTunedConvNet(ImageEstimator):
         stage to those at its end. 1 is the end, 0 if only the head is trained. A part of the
         way is taken only with ``unfreeze="auto"``.
 
+    head_losses_ : dict of float or None
+        The cross-validated loss of each strength of a head without hidden layers. None if the
+        strength was given, or the head was trained in epochs.
+
     head_views_ : tuple of int
         Numbers of the views that a head without hidden layers was solved on; 0 is the
         unaltered image. Empty if the head was trained in epochs.
@@ -248,6 +252,7 @@ class FineTunedConvNet(ImageEstimator):
         self.n_iter_ = len(result.epochs)
         self.best_epoch_ = result.best_epoch
         self.fine_tuned_share_ = result.share
+        self.head_losses_ = result.head_losses
         self.head_views_ = result.head_views
         self._fitted = run.fitted(result.weights, result.suffix)
         task.end(dict)

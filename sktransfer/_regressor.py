@@ -118,6 +118,8 @@ class FineTunedConvNetRegressor(RegressorMixin, FineTunedConvNet):
         The strength of the penalty that a head without hidden layers was solved with, before
         any fine-tuning. None if the head was trained in epochs.
 
+    <head_losses_>
+
     <head_views_>
 
     <model_>

@@ -1,9 +1,16 @@
+import itertools
+
+import matplotlib as mpl
 import numpy as np
 import pytest
+from classifiers import classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.pipeline import make_pipeline
 
-from sktransfer import ImageAugmentation
+from sktransfer import AugmentationDisplay, ImageAugmentation
+from sktransfer._images.decoding import decode
+from sktransfer._images.sources import digest_of
 
 IMAGE = np.random.default_rng(0).uniform(0, 255, (12, 16, 3)).astype(np.float32)
 NOTHING = {
@@ -132,3 +139,42 @@ def test_bytes_are_altered_as_numbers_are_to_half_a_level():
         assert view.dtype == np.float32
         np.testing.assert_allclose(view, exact, atol=0.501)
         assert view.max() <= 255
+
+
+def test_without_a_digest_pixels_stand_for_themselves():
+    augmentation = ImageAugmentation()
+    view = augmentation.view(IMAGE)
+    np.testing.assert_array_equal(view, augmentation.view(IMAGE.copy(), index=1))
+    assert not np.array_equal(view, augmentation.view(IMAGE, index=2))
+    np.testing.assert_array_equal(view, augmentation.view(IMAGE, digest_of(IMAGE), 1))
+
+
+def test_views_of_images_are_drawn_beside_them(digits, tmp_path):
+    mpl.use("agg")
+    X, arrays = digits[0].reshape(-1, 64), digits[0]
+    how = {"image_shape": (8, 8), "input_range": (0, 16), "size": (16, 16)}
+    display = AugmentationDisplay.from_augmentation(
+        ImageAugmentation(), X[:2], n_views=3, **how
+    )
+    assert [one.get_title() for one in display.axes_[1]] == [
+        "unaltered",
+        "view 1",
+        "view 2",
+        "view 3",
+    ]
+    drawn = [axes.images[0].get_array() for axes in display.axes_[1]]
+    assert not any(np.array_equal(a, b) for a, b in itertools.pairwise(drawn))
+    pixels = decode(arrays[1], (16, 16), (0, 16))
+    expected = ImageAugmentation().view(pixels, digest_of(arrays[1]), 2)
+    np.testing.assert_allclose(drawn[2], np.clip(expected, 0, 255), atol=0.51)
+
+    tuned = classifier(augmentation="default", image_shape=(8, 8))
+    same = AugmentationDisplay.from_estimator(make_pipeline(tuned), X[:2], n_views=3)
+    np.testing.assert_array_equal(same.axes_[1, 2].images[0].get_array(), drawn[2])
+    with pytest.raises(TypeError, match="Classifier trains on no augmented views"):
+        AugmentationDisplay.from_estimator(classifier(augmentation=None), X[:2])
+
+    bad = AugmentationDisplay.from_augmentation(ImageAugmentation(), ["no.png"], n_views=1)
+    [text] = bad.axes_[0, 0].texts
+    assert text.get_text().startswith("row 0: does not")
+    mpl.pyplot.close("all")

@@ -4,9 +4,11 @@ import sys
 import matplotlib as mpl
 import numpy as np
 import pytest
-from classifiers import classifier, five_to_nine
+from classifiers import classifier, five_to_nine, regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 
 from sktransfer import TrainingHistoryDisplay
 
@@ -40,11 +42,18 @@ def test_each_stage_is_a_line_of_running_means():
     assert set(display.lines_) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     head, first, second = display.lines_["loss"]
     np.testing.assert_allclose(head.get_xydata(), [[0, 0.5]])
-    np.testing.assert_allclose(first.get_xydata(), [[1, 0.4], [2, 0.8 * 0.4 + 0.2 * 0.2]])
-    np.testing.assert_allclose(second.get_xydata(), [[3, 0.3], [4, 0.8 * 0.3 + 0.2 * 0.1]])
+    np.testing.assert_allclose(first.get_xydata(), [[1, 0.4], [2, (0.8 * 0.4 + 0.2) / 1.8]])
+    np.testing.assert_allclose(second.get_xydata(), [[3, 0.3], [4, (0.8 * 0.3 + 0.1) / 1.8]])
     plain = TrainingHistoryDisplay.from_history(HISTORY, smoothing=0)
     drawn = np.concatenate([line.get_ydata() for line in plain.lines_["val_accuracy"]])
     np.testing.assert_allclose(drawn, HISTORY["val_accuracy"])
+
+
+def test_a_line_lies_among_the_points_that_it_sums_up():
+    losses = [10.0, 1.0, 0.9, 0.8, 0.7, 0.6]
+    history = {"loss": losses, "accuracy": losses, "stage": [1] * 6}
+    [line] = TrainingHistoryDisplay.from_history(history, smoothing=0.5).lines_["loss"]
+    assert line.get_ydata()[-1] < 1  # and not a tenth of the first value higher
 
 
 def test_stages_are_bounded_named_and_grey_if_rolled_back():
@@ -71,6 +80,36 @@ def test_a_metric_has_its_own_name(metric):
     display = TrainingHistoryDisplay.from_history(history)
     assert [axes.get_ylabel() for axes in display.axes_] == ["loss", metric]
     assert set(display.lines_) == {"loss", metric, "val_loss", f"val_{metric}"}
+
+
+def test_each_metric_has_its_panel():
+    history = {**HISTORY, "r2_of_width": HISTORY["accuracy"]}
+    display = TrainingHistoryDisplay.from_history(history)
+    assert [one.get_ylabel() for one in display.axes_] == ["loss", "accuracy", "r2_of_width"]
+
+
+def test_the_losses_of_a_solved_head_by_strength(digits):
+    X, y = five_to_nine(digits, 60)
+    solved = classifier(augmentation=None, head_C=None, unfreeze=0).fit(X, y)
+    display = TrainingHistoryDisplay.from_estimator(solved)
+    axes = display.axes_[-1]
+    curve, star = axes.lines
+    assert dict(curve.get_xydata()) == pytest.approx(solved.head_losses_)
+    assert star.get_xdata() == [solved.head_C_]
+    assert (axes.get_xlabel(), axes.get_xscale()) == ("head_C", "log")
+    assert classifier(augmentation=None, unfreeze=0).fit(X, y).head_losses_ is None
+    numbers = regressor(augmentation=None, unfreeze=0).fit(X, np.column_stack([y, y**2]))
+    assert min(numbers.head_losses_, key=numbers.head_losses_.get) == numbers.head_alpha_
+    axes = TrainingHistoryDisplay.from_estimator(numbers).axes_[-1]
+    assert axes.get_xlabel() == "head_alpha"
+
+
+def test_of_pipelines_and_searches_what_was_trained_is_drawn(digits):
+    X, y = five_to_nine(digits, 60)
+    pipe = Pipeline([("same", "passthrough"), ("tuned", classifier(augmentation=None))])
+    search = GridSearchCV(pipe, {"tuned__unfreeze": [0]}, cv=2).fit(X, y)
+    display = TrainingHistoryDisplay.from_estimator(search)
+    assert display.history == search.best_estimator_[-1].history_
 
 
 def test_a_history_without_validation():
@@ -106,7 +145,7 @@ def test_what_cannot_be_drawn():
     with pytest.raises(ValueError, match="1 axes, not one for each"):
         TrainingHistoryDisplay.from_history(HISTORY, ax=[mpl.figure.Figure().add_subplot()])
     other = LogisticRegression().fit([[0], [1]], [0, 1])
-    with pytest.raises(TypeError, match=r"Regression has no history_: .*pipeline\[-1\]"):
+    with pytest.raises(TypeError, match="Regression has no history_: pass a fine-tuned"):
         TrainingHistoryDisplay.from_estimator(other)
 
 

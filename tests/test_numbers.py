@@ -55,7 +55,7 @@ def test_losses_and_score_are_those_of_scikit_learn_and_keras(case):
 def test_the_linear_head_is_ridge_regression_by_generalised_cross_validation(case):
     target, _, codes, weights, _ = case
     rows = np.random.default_rng(1).normal(size=(N, 5))
-    alpha = target.choose_strength(rows, codes, weights, seed=0)
+    alpha = target.choose_strength(rows, codes, weights, seed=0).best
     chosen = RidgeCV(np.logspace(-1, 5, 13)).fit(rows, codes, sample_weight=weights)
     assert alpha == chosen.alpha_
     model = target.linear_model(alpha).fit(rows, codes, sample_weight=weights)

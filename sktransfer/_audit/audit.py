@@ -19,7 +19,6 @@ from sktransfer._images.formats import UnreadableImageError
 from sktransfer._transformer import PretrainedFeatureTransformer
 
 LONGEST = 128  # pixels of the pictures that are looked at
-DEFAULT = {"backbone": "mobilenet_v2", "pooling": "avg"}
 JUDGED = ("binary", "multiclass")  # what labels are, by `type_of_target`
 SHARED = (  # parameters of networks that a classifier and a transformer have
     *("backbone", "weights", "backbone_params", "input_size", "preprocessing", "input_range"),
@@ -45,8 +44,7 @@ def audit_images(X, y=None, *, estimator=None, groups=None, n_jobs=None, random_
         A classifier of images with `predict_proba`, which judges labels. If there is a
         `PretrainedFeatureTransformer` in it, its features find images that are alike; in a
         fine-tuned one, pooled features of its network do. A transformer alone is followed by a
-        logistic regression. None is ``PretrainedFeatureTransformer("mobilenet_v2",
-        pooling="avg")``.
+        logistic regression. None is ``PretrainedFeatureTransformer(pooling="avg")``.
     groups : array-like of shape (n_samples,), default=None
         What must not share images, such as ``"train"`` and ``"test"``, or patients.
     n_jobs : int, default=None
@@ -107,7 +105,7 @@ def audit_images(X, y=None, *, estimator=None, groups=None, n_jobs=None, random_
     >>> report.rows("two labels"), report.rows("blank")
     (array([7]), array([9]))
     """
-    estimator = estimator or PretrainedFeatureTransformer(**DEFAULT)
+    estimator = estimator or PretrainedFeatureTransformer(pooling="avg")
     pictures = Pictures.of(X, estimator)
     y, groups = _checked(y, "y", len(pictures)), _checked(groups, "groups", len(pictures))
     seen = Parallel(n_jobs=n_jobs, prefer="threads")(
@@ -156,7 +154,7 @@ def _transformer_of(estimator):
     if isinstance(ours, PretrainedFeatureTransformer):
         return ours
     if ours is None:
-        return PretrainedFeatureTransformer(**DEFAULT)
+        return PretrainedFeatureTransformer(pooling="avg")
     shared = {name: getattr(ours, name) for name in SHARED}
     return PretrainedFeatureTransformer(**shared, pooling="avg")
 

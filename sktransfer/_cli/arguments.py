@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 from sktransfer import SktransferError, __version__
-from sktransfer._cli import learning, predicting
+from sktransfer._cli import auditing, learning, predicting
 from sktransfer._cli.learning import BACKBONE
 from sktransfer._cli.tasks import TASKS
 
@@ -46,6 +46,7 @@ def _parser():
     _add_compare(commands, shared)
     _add_fine_tune(commands, shared)
     _add_predict(commands)
+    _add_audit(commands, shared)
     return parser
 
 
@@ -130,7 +131,7 @@ def _add_fine_tune(commands, shared):
     )
     parser = commands.add_parser("fine-tune", parents=[shared], description=text, help=text)
     add = parser.add_argument
-    add("--backbone", default=BACKBONE, help=f"a name, or a .keras file (default: {BACKBONE})")
+    _add_backbone(parser)
     add(
         "--unfreeze",
         type=_unfreeze,
@@ -154,6 +155,11 @@ def _add_fine_tune(commands, shared):
     parser.set_defaults(job=learning.fine_tune)
 
 
+def _add_backbone(parser):
+    text = f"a name, or a .keras file (default: {BACKBONE})"
+    parser.add_argument("--backbone", default=BACKBONE, help=text)
+
+
 def _add_predict(commands):
     text = "Print the label of each image and how probable the model holds it, or its numbers."
     parser = commands.add_parser(
@@ -173,6 +179,35 @@ def _add_predict(commands):
         help="a table, comma-separated values, or an object of JSON a line",
     )
     parser.set_defaults(job=predicting.predict)
+
+
+def _add_audit(commands, shared):
+    text = (
+        "Look for what is wrong with images and labels: files that cannot be read, copies, "
+        "doubtful labels, blank, dark, bright and blurred images, odd sizes and colours. "
+        "Copies between parts of a folder (train, test) are found too."
+    )
+    parser = commands.add_parser("audit", parents=[shared], description=text, help=text)
+    _add_backbone(parser)
+    parser.add_argument(
+        "--output",
+        type=_report,
+        metavar="FILE",
+        help="save all findings as .csv, or with pictures as .html",
+    )
+    parser.set_defaults(job=_audit)
+
+
+def _audit(options):
+    if options.folder is None:
+        raise ValueError("audit needs a folder, or a table, of images")
+    return auditing.audit(options)
+
+
+def _report(text):
+    if not text.endswith((".csv", ".html")):
+        raise argparse.ArgumentTypeError(f"{text!r} ends in neither .csv nor .html")
+    return _output(text)
 
 
 def _folder(text):

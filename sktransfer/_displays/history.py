@@ -1,45 +1,55 @@
-"""`TrainingHistoryDisplay`: loss and metric against epochs."""
+"""`TrainingHistoryDisplay`: loss and metrics against epochs, and the strength of the head."""
 
 from itertools import accumulate, pairwise
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
-NO_METRICS = ("loss", "stage", "kept")  # in a history, whose other figure is the metric
-CURVES = (("", "training", "C0"), ("val_", "validation", "C1"))  # prefix, label, colour
+from sktransfer._displays.tiles import BLUE, ORANGE
+
+NO_METRICS = ("loss", "stage", "kept")  # in a history, whose other figures are metrics
+CURVES = (("", "training", BLUE), ("val_", "validation", ORANGE))  # prefix, label, colour
+PANEL_INCHES = 4.5
 STAR = {"marker": "*", "markersize": 13, "markeredgecolor": "black", "linestyle": ""}
 ROLLED_BACK = {"alpha": 0.35, "linestyle": "--"}
 
 
 class TrainingHistoryDisplay:
-    """Loss and metric against epochs, stage by stage.
+    """Loss and metrics against epochs, stage by stage.
 
     It is recommended to use `from_estimator` or `from_history` to create a display. All
     parameters are stored as attributes.
 
     Points are the figures of single epochs, lines their running means. A stage of a single
     epoch, such as a head that was solved, has no line. Stages that were rolled back stand on
-    grey, with pale, dashed lines; a star marks the epoch whose weights were kept.
+    grey, with pale, dashed lines; a star marks the epoch whose weights were kept. Of a head
+    whose strength was chosen by cross-validation, another panel shows the losses of all
+    strengths, and a star the one that was chosen.
 
     Parameters
     ----------
     history : dict of list
-        As `FineTunedConvNetClassifier.history_`: ``loss``, a metric such as ``accuracy`` and
-        ``stage``, one entry an epoch, and, where they are known, ``val_loss``, the metric
-        with ``val_`` before its name, and ``kept``.
+        As `FineTunedConvNetClassifier.history_`: ``loss``, metrics such as ``accuracy`` and
+        ``stage``, one entry an epoch, and, where they are known, ``val_loss``, the metrics
+        with ``val_`` before their names, and ``kept``.
     best_epoch : int or None, default=None
         As `FineTunedConvNetClassifier.best_epoch_`.
+    head_losses : dict of float or None, default=None
+        As `FineTunedConvNetClassifier.head_losses_`.
+    strength_name : str, default="strength"
+        What the keys of `head_losses` are called.
 
     Attributes
     ----------
-    axes_ : ndarray of shape (2,) of matplotlib Axes
-        Those of the loss and of the metric.
+    axes_ : ndarray of shape (n_panels,) of matplotlib Axes
+        Those of the loss, of each metric and, where they are drawn, of the head's losses.
     figure_ : matplotlib Figure
         The figure they are in.
     lines_ : dict of list of matplotlib Line2D
-        The line of each stage, by the names in `history`: ``loss``, the metric and, where
-        they are known, both with ``val_``.
+        The line of each stage, by the names in `history`: ``loss``, the metrics and, where
+        they are known, all of them with ``val_``.
 
     See Also
     --------
@@ -55,12 +65,16 @@ class TrainingHistoryDisplay:
     ... )
     >>> display = TrainingHistoryDisplay.from_estimator(classifier.fit(X[:100], y[:100]))
     >>> [axes.get_ylabel() for axes in display.axes_]
-    ['loss', 'accuracy']
+    ['loss', 'accuracy', 'cross-validated loss']
     """
 
-    def __init__(self, *, history, best_epoch=None):
+    def __init__(
+        self, *, history, best_epoch=None, head_losses=None, strength_name="strength"
+    ):
         self.history = history
         self.best_epoch = best_epoch
+        self.head_losses = head_losses
+        self.strength_name = strength_name
 
     @classmethod
     def from_estimator(cls, estimator, *, smoothing=0.8, ax=None):
@@ -69,6 +83,7 @@ class TrainingHistoryDisplay:
         Parameters
         ----------
         estimator : FineTunedConvNetClassifier or FineTunedConvNetRegressor
+            Or a Pipeline that ends in one, or a search over it, whose best estimator is drawn.
         smoothing, ax
             As in `plot`.
 
@@ -81,17 +96,22 @@ class TrainingHistoryDisplay:
         NotFittedError
             The estimator is not fitted.
         TypeError
-            It has no history of training, as a Pipeline or a search has not: its last step
-            does.
+            It has no history of training.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
-        if not hasattr(estimator, "history_"):
+        trained = _trained_in(estimator)
+        if not hasattr(trained, "history_"):
             raise TypeError(
-                f"{type(estimator).__name__} has no history_: pass the fine-tuned estimator "
-                "itself, such as pipeline[-1] or search.best_estimator_"
+                f"{type(estimator).__name__} has no history_: pass a fine-tuned estimator, a "
+                "Pipeline that ends in one, or a search over it that was refitted"
             )
-        display = cls(history=estimator.history_, best_epoch=estimator.best_epoch_)
+        display = cls(
+            history=trained.history_,
+            best_epoch=trained.best_epoch_,
+            head_losses=getattr(trained, "head_losses_", None),
+            strength_name="head_C" if hasattr(trained, "head_C_") else "head_alpha",
+        )
         return display.plot(smoothing=smoothing, ax=ax)
 
     @classmethod
@@ -118,11 +138,12 @@ class TrainingHistoryDisplay:
         Parameters
         ----------
         smoothing : float, default=0.8
-            Of the lines: the weight of the epochs before against that of an epoch itself,
-            from 0, which draws the figures as they are, to less than 1. Each stage begins
-            anew.
-        ax : array-like of 2 matplotlib Axes, default=None
-            For the loss and for the metric. None makes a new figure.
+            Of the lines: the weight of an epoch against that of the next one, from 0, which
+            draws the figures as they are, to less than 1. A point of a line is the weighted
+            mean of its epoch and of those before it in its stage.
+        ax : array-like of matplotlib Axes, default=None
+            For the loss, for each metric and, if there is one more, for the head's losses.
+            None makes a new figure.
 
         Returns
         -------
@@ -138,19 +159,32 @@ class TrainingHistoryDisplay:
         check_matplotlib_support(f"{type(self).__name__}.plot")
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing={smoothing} is not between 0 and less than 1")
+        panels = ["loss", *_metrics_of(self.history)]
+        n_panels = len(panels) + (self.head_losses is not None)
         if ax is None:
             import matplotlib.pyplot as plt
 
-            _, ax = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+            size = (PANEL_INCHES * n_panels, 4)
+            _, ax = plt.subplots(1, n_panels, figsize=size, layout="constrained")
         self.axes_ = np.asarray(ax, dtype=object).ravel()
-        panels = ("loss", _metric_of(self.history))
-        if len(self.axes_) != 2:
+        if len(self.axes_) not in (len(panels), n_panels):
             raise ValueError(f"ax holds {len(self.axes_)} axes, not one for each of {panels}")
         self.figure_ = self.axes_[0].figure
         self.lines_ = {}
-        for axes, name in zip(self.axes_, panels, strict=True):
+        for axes, name in zip(self.axes_, panels, strict=False):
             self._draw(axes, name, smoothing)
+        if len(self.axes_) > len(panels):
+            self._draw_strengths(self.axes_[-1])
         return self
+
+    def _draw_strengths(self, axes):
+        strengths, losses = map(np.array, zip(*sorted(self.head_losses.items()), strict=True))
+        axes.plot(strengths, losses, marker=".", color=ORANGE)
+        best = losses.argmin()
+        axes.plot(strengths[best], losses[best], color=ORANGE, label="chosen", **STAR)
+        axes.set(xscale="log", xlabel=self.strength_name, ylabel="cross-validated loss")
+        axes.set_title("solved head", fontsize="small")
+        axes.legend()
 
     def _draw(self, axes, name, smoothing):
         from matplotlib.lines import Line2D
@@ -176,10 +210,16 @@ class TrainingHistoryDisplay:
         axes.legend(handles=handles)
 
 
-def _metric_of(history):
-    """The name of the figure beside the loss."""
-    names = [name for name in history if not name.startswith("val_")]
-    return next(name for name in names if name not in NO_METRICS)
+def _trained_in(estimator):
+    """What was trained: the best estimator of a search, the last step of a Pipeline."""
+    if hasattr(estimator, "best_estimator_"):
+        return _trained_in(estimator.best_estimator_)
+    return _trained_in(estimator[-1]) if isinstance(estimator, Pipeline) else estimator
+
+
+def _metrics_of(history):
+    """The names of the figures beside the loss."""
+    return [n for n in history if n not in NO_METRICS and not n.startswith("val_")]
 
 
 def _spans(history):
@@ -192,8 +232,13 @@ def _spans(history):
 
 
 def _smooth(values, smoothing):
-    """Exponential smoothing: a value against the mean of those before it."""
-    return list(accumulate(values, lambda mean, x: smoothing * mean + (1 - smoothing) * x))
+    """Means of each value and those before it, the less weighted the earlier they are.
+
+    Divided by the sum of the weights: else the first value would weigh most for long.
+    """
+    sums = np.array(list(accumulate(values, lambda total, x: smoothing * total + x)))
+    weights = accumulate(np.ones(len(values)), lambda total, x: smoothing * total + x)
+    return sums / np.array(list(weights))
 
 
 def _draw_stage(axes, epochs, values, kept, smoothing, colour):

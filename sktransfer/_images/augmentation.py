@@ -12,6 +12,8 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
+from sktransfer._images.sources import digest_of
+
 BEYOND = {"nearest": "edge", "reflect": "symmetric", "wrap": "wrap", "constant": "constant"}
 
 
@@ -63,6 +65,10 @@ class ImageAugmentation(BaseEstimator):
     Pillow resamples the image once, bilinearly. The ranges are those of Keras' former
     `ImageDataGenerator`.
 
+    See Also
+    --------
+    AugmentationDisplay : Draws images beside their views.
+
     Examples
     --------
     >>> import numpy as np
@@ -75,7 +81,7 @@ class ImageAugmentation(BaseEstimator):
     ...     horizontal_flip=True,
     ... )
     >>> image = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    >>> views = [mirror.view(image, b"digest of the image", i) for i in range(1, 9)]
+    >>> views = [mirror.view(image, index=i) for i in range(1, 9)]
     >>> sum(np.array_equal(view, image[:, ::-1]) for view in views) in range(1, 8)
     True
     """
@@ -117,15 +123,17 @@ class ImageAugmentation(BaseEstimator):
         self.fill_mode = fill_mode
         self.seed = seed
 
-    def view(self, pixels, digest, index):
+    def view(self, pixels, digest=None, index=1):
         """One view of an image.
 
         Parameters
         ----------
         pixels : uint8 or float32 ndarray of shape (height, width, channels), from 0 to 255
-        digest : bytes
-            Stands for the image: the same digest, the same alteration.
-        index : int
+        digest : bytes, default=None
+            Stands for the image: the same digest, the same alteration. None is the digest of
+            `pixels` themselves; in a fit it is that of the image's file, or of the array that
+            was passed.
+        index : int, default=1
             Number of the view, from 1.
 
         Returns
@@ -133,6 +141,8 @@ class ImageAugmentation(BaseEstimator):
         view : float32 ndarray of the same shape
             Of uint8 pixels, exact to half a level.
         """
+        if digest is None:
+            digest = digest_of(np.asarray(pixels))
         source = hashlib.sha256(digest + self.token(index))
         rng = np.random.default_rng(int.from_bytes(source.digest(), "little"))
         matrix = self._draw_matrix(rng, *pixels.shape[:2])

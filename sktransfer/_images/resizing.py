@@ -49,10 +49,8 @@ class Resizing:
         if not self.by_pillow:
             antialias = "antialiased" if self.antialias else "not antialiased"
             return f"{fit}{self.interpolation}, {antialias}"
-        return (
-            f"{fit}{self.interpolation}, JPEGs at {self.least_scale} times the size, averaged at "
-            f"{REDUCING_GAP}"
-        )
+        scales = f"JPEGs at {self.least_scale} times the size, averaged at {REDUCING_GAP}"
+        return f"{fit}{self.interpolation}, {scales}"
 
     def of_array(self, array, size):
         """Pixels resized.

@@ -45,8 +45,10 @@ class Result:
     share : float
         Of the way from the weights before the last stage that is kept to its own.
     head_strength : float or None
+    head_losses : dict or None
     head_views : tuple of int
-        As the attributes `head_C_` or `head_alpha_`, and `head_views_`, of the estimator.
+        As the attributes `head_C_` or `head_alpha_`, `head_losses_` and `head_views_`, of the
+        estimator.
     """
 
     epochs: tuple = ()
@@ -56,6 +58,7 @@ class Result:
     kept: tuple = ()
     share: float = 0.0
     head_strength: float | None = None
+    head_losses: dict | None = None
     head_views: tuple = ()
 
     def history(self):

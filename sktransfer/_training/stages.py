@@ -20,6 +20,7 @@ from sktransfer._training.fitted import SuffixSpec, Weights
 from sktransfer._training.result import Epoch, Result
 from sktransfer._training.solving import LinearHead
 from sktransfer._training.suffix import PREDICT_BATCH, initial_head
+from sktransfer._training.targets.strengths import StrengthChoice
 
 WARM_UP = 0.2  # share of a stage's epochs
 STEPS = 200  # of fine-tuning: fewer images get more epochs …
@@ -72,8 +73,8 @@ class SolvedStage:
         with run.bar(self, None, "solving the head") as advance:
             unaltered = self._rows(run, train, 0)
             head = self._linear_head(run, train, unaltered)
-            strength = run.settings.head_strength or head.choose_strength(run.settings.seed)
-            kernel, bias = head.solve(strength)
+            choice = _choice(run, head)
+            kernel, bias = head.solve(choice.best)
             losses, score = run.measure(unaltered @ kernel + bias, train)
             logs = {"loss": losses.mean(), run.target.metric_name: score}
             judged = None
@@ -86,7 +87,8 @@ class SolvedStage:
         result = replace(
             result,
             epochs=(*result.epochs, epoch),
-            head_strength=strength,
+            head_strength=choice.best,
+            head_losses=choice.losses,
             head_views=self.views,
         ).going_on_from(len(result.epochs), Weights({}, [kernel, bias]), self)
         epoch_task.end(lambda: run.attributes(result))
@@ -301,8 +303,17 @@ def solved_again(weights, examples, run, spec, suffix):
         return weights
     n_channels = run.network.info.row_shape(Cut(run.network.info.output))[-1]
     head = LinearHead(features[None], n_channels, examples.y, examples.weights, run.target)
-    strength = run.settings.head_strength or head.choose_strength(run.settings.seed)
-    return replace(weights, head=head.solve(strength))
+    return replace(weights, head=head.solve(_choice(run, head).best))
+
+
+def _choice(run, head):
+    """The strength of a linear head's penalty: as it was asked for, or by the data."""
+    asked = run.settings.head_strength
+    return (
+        StrengthChoice.without_losses(asked)
+        if asked
+        else head.choose_strength(run.settings.seed)
+    )
 
 
 def _made_of(examples, run, spec, function):

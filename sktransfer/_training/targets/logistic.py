@@ -2,16 +2,18 @@
 
 import numpy as np
 
+from sktransfer._training.targets.strengths import StrengthChoice
+
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # of `head_C`, when it is chosen …
 FOLDS = 5  # … by so many folds …
 LONE_STRENGTH = 1e-1  # … which a class of a single image does not allow
 
 
 def strength_by_folds(target, rows, y, weights, seed):
-    """The inverse strength with the least loss on held-out rows."""
+    """The losses of inverse strengths on held-out rows."""
     folds = target.folds(y, FOLDS, seed)
     if not folds:
-        return LONE_STRENGTH
+        return StrengthChoice.without_losses(LONE_STRENGTH)
     losses = np.empty((len(STRENGTHS), len(rows)))
     for train, test in folds:
         model = target.linear_model(STRENGTHS[0], warm_start=True)
@@ -20,4 +22,4 @@ def strength_by_folds(target, rows, y, weights, seed):
             model.fit(rows[train], y[train], sample_weight=weights[train])
             outputs = model.decision_function(rows[test]).reshape(len(test), -1)
             losses[i, test] = target.losses(outputs, y[test])
-    return STRENGTHS[np.argmin(losses @ weights)]
+    return StrengthChoice.by(STRENGTHS, losses @ weights / weights.sum())

@@ -9,6 +9,8 @@ from sklearn.model_selection import KFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, column_or_1d
 
+from sktransfer._training.targets.strengths import StrengthChoice
+
 STRENGTHS = np.logspace(-1, 5, 13)  # of `head_alpha`, when it is chosen
 
 
@@ -90,7 +92,13 @@ class Numbers:
 
     def choose_strength(self, rows, codes, weights, seed):
         """The strength of the penalty on a linear head, by generalised cross-validation."""
-        return float(RidgeCV(STRENGTHS).fit(rows, codes, sample_weight=weights).alpha_)
+        model = RidgeCV(STRENGTHS, store_cv_results=True)
+        model.fit(rows, codes, sample_weight=weights)
+        # Squared errors, weighted, by image, number and strength.
+        totals = (
+            model.cv_results_.reshape(len(rows), -1, len(STRENGTHS)).mean(axis=1).sum(axis=0)
+        )
+        return StrengthChoice.by(STRENGTHS, totals / weights.sum())
 
     def linear_model(self, alpha):
         """scikit-learn's solver of a linear head."""
