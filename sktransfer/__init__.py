@@ -4,6 +4,7 @@ from sktransfer._audit.audit import audit_images
 from sktransfer._audit.report import AuditReport
 from sktransfer._classifier import FineTunedConvNetClassifier
 from sktransfer._comparison import BackboneComparison, compare_backbones
+from sktransfer._deployment.bundle import bundle
 from sktransfer._displays.activation import ActivationMapDisplay
 from sktransfer._displays.augmentation import AugmentationDisplay
 from sktransfer._displays.history import TrainingHistoryDisplay
@@ -51,6 +52,7 @@ __all__ = [
     "TrainingHistoryDisplay",
     "VersionWarning",
     "audit_images",
+    "bundle",
     "clear_cache",
     "compare_backbones",
     "list_backbones",

@@ -4,7 +4,6 @@ import inspect
 import numbers
 import os
 import re
-from dataclasses import asdict
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -39,7 +38,7 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
 
     Parameters
     ----------
-    backbone : str, path or keras.Model, default="efficientnet_v2_b0"
+    backbone : str, path, keras.Model or PackedNetwork, default="efficientnet_v2_b0"
         The network.
 
         - A name, such as ``"efficientnet_v2_b0"``, ``"mobilenet_v3_large"``, ``"resnet50"``
@@ -60,6 +59,8 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
           when layers or functions of your own change, by their code and by what the network
           makes of noise. If the network still has its top, a warning names the layer below
           it.
+        - A `PackedNetwork`: what `bundle` makes of any of these. A Keras model that was
+          stored comes back as one.
 
     weights : {"pretrained", "imagenet"}, path or None, default="pretrained"
         The weights of a network that has a name.
@@ -87,6 +88,9 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         - The name of a network, such as ``"resnet50"``: what that one was trained with, for a
           network of your own that was made from it.
         - ``"rescale"``: pixels are divided by 255.
+        - ``"tf"``, ``"caffe"``, ``"torch"``: as Keras' ``preprocess_input`` calls them. From
+          -1 to 1; blue, green and red in this order, less their means in ImageNet; from 0 to
+          1, less the means in ImageNet, over the standard deviations.
         - None: pixels stay from 0 to 255.
         - A function: it takes and returns a float32 array of shape (n, height, width, 3)
           and must treat each image by itself. It may change the array. To be cached, it
@@ -218,7 +222,9 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         if is_keras_model(self.backbone):
             from sktransfer._networks.build import pack
 
-            state["backbone"] = asdict(pack(self.backbone))
+            state["backbone"] = pack(self.backbone).to_plain()
+        elif isinstance(self.backbone, PackedNetwork):
+            state["backbone"] = self.backbone.to_plain()
         return state
 
     def __reduce__(self):
@@ -242,9 +248,7 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         parameters = inspect.signature(type(self)).parameters.values()
         state = {p.name: p.default for p in parameters} | state
         if isinstance(state["backbone"], dict):
-            from sktransfer._networks.build import unpack
-
-            state["backbone"] = unpack(PackedNetwork(**state["backbone"]))
+            state["backbone"] = PackedNetwork.from_plain(state["backbone"])
         super().__setstate__(state)
 
     def __sklearn_tags__(self):

@@ -38,9 +38,10 @@ ABOVE = {
     "_comparison": ("_transformer",),
     "_displays": ("_training", "_features", "_images", "_exceptions", *PUBLIC),
     "_audit": ("_displays", "_images", "_exceptions", *PUBLIC),
+    "_deployment": (*MAY_IMPORT, *PUBLIC),
     "_cli": ("sktransfer", "_images"),
     "__main__": ("_cli",),
-    "__init__": (*MAY_IMPORT, *PUBLIC, "_comparison", "_displays", "_audit"),
+    "__init__": (*MAY_IMPORT, *PUBLIC, "_comparison", "_displays", "_audit", "_deployment"),
 }
 KERAS_IS_IMPORTED_BY = {"_networks/tiny/__init__.py", "_runtime/keras.py"}
 

@@ -182,9 +182,10 @@ def compute_the_same(some, others, size):
     return np.allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(a).max())
 
 
-def pack(model):
+def pack(model, has_automatic_names=False):
     """A Keras model as plain values."""
-    return PackedNetwork(model.to_json(), model.get_weights())
+    weights = [np.asarray(weight) for weight in model.get_weights()]
+    return PackedNetwork(model.to_json(), weights, has_automatic_names)
 
 
 @held_back()

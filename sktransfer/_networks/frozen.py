@@ -9,7 +9,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -125,7 +125,7 @@ class FrozenNetwork:
     """
 
     def __init__(self, network, has_automatic_names):
-        self._network = network
+        self._network, self._has_automatic_names = network, has_automatic_names
         self._compiled = OrderedDict()  # by cuts and how they are computed
         self.info = describe(network, has_automatic_names)
 
@@ -210,7 +210,8 @@ class FrozenNetwork:
     @held_back()
     def pack(self):
         """The network in plain values."""
-        return self._network.pack()
+        names = self._has_automatic_names
+        return replace(self._network.pack(), has_automatic_names=names)
 
 
 def _refuse_after_fork():

@@ -54,6 +54,8 @@ def source_of(backbone, weights="pretrained", params=None, size=None):
         )
     if is_keras_model(backbone):
         return ModelSource(backbone, size)
+    if isinstance(backbone, PackedNetwork):
+        return PackedSource(backbone, size)
     if isinstance(backbone, str) and backbone.startswith(PREFIX):
         return HubSource(backbone.removeprefix(PREFIX), size)
     if isinstance(backbone, (str, os.PathLike)):
@@ -244,16 +246,21 @@ class ModelSource(_OwnSource):
 
 @dataclass(frozen=True)
 class PackedSource(_OwnSource):
-    """A network that was packed in a fitted estimator."""
+    """A network that is packed in an estimator."""
 
     packed: PackedNetwork
     asked_size: tuple | None
+
+    @property
+    def has_automatic_names(self):
+        return self.packed.has_automatic_names
 
     def identity(self):
         """What determines the network; None if it names code, which may change."""
         if names_code(self.packed.config):
             return None
-        return identity_of("file", self.asked_size, network=self.packed.sha256)
+        names = {"automatic_names": True} if self.has_automatic_names else {}
+        return identity_of("file", self.asked_size, network=self.packed.sha256, **names)
 
     def open(self):
         from sktransfer._networks import build

@@ -116,6 +116,7 @@ def to_state(fitted):
         "format": FORMAT,
         "versions": _versions(),
         "config": fitted.base.config,
+        "has_automatic_names": fitted.base.has_automatic_names,
         "suffix": asdict(fitted.suffix),
         **{name: getattr(fitted, name) for name in AS_THEY_ARE},
         "preprocessing": _plain_preprocessing(fitted.preprocessing),
@@ -146,8 +147,9 @@ def _read(state):
     arrays = state["arrays"]
     trained = {name.split("/")[1] for name in arrays if name.startswith("base/")}
     base = {int(layer): _in_order(arrays, f"base/{layer}/") for layer in trained}
+    numbered = state.get("has_automatic_names", False)  # which 0.1.0 did not store at first
     return FittedNetwork(
-        PackedNetwork(state["config"], _in_order(arrays, "network/")),
+        PackedNetwork(state["config"], _in_order(arrays, "network/"), numbered),
         Weights(base, _in_order(arrays, "head/")),
         SuffixSpec.from_plain(state["suffix"]),
         preprocessing=_preprocessing_of(state["preprocessing"]),
