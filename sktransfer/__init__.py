@@ -5,6 +5,7 @@ from sktransfer._audit.report import AuditReport
 from sktransfer._classifier import FineTunedConvNetClassifier
 from sktransfer._comparison import BackboneComparison, compare_backbones
 from sktransfer._deployment.bundle import bundle
+from sktransfer._deployment.to_keras import to_keras
 from sktransfer._displays.activation import ActivationMapDisplay
 from sktransfer._displays.augmentation import AugmentationDisplay
 from sktransfer._displays.history import TrainingHistoryDisplay
@@ -57,6 +58,7 @@ __all__ = [
     "compare_backbones",
     "list_backbones",
     "load_image_folder",
+    "to_keras",
 ]
 
 # Stored models name classes by where users find them, so that files may move.

@@ -177,8 +177,8 @@ class FineTunedConvNet(ImageEstimator):
         unaltered image. Empty if the head was trained in epochs.
 
     model_ : keras.Model
-        The whole network, from preprocessed pixels to logits, or to numbers of a regressor.
-        A new one each time.
+        The whole network, from RGB pixels from 0 to 255 at its input size to probabilities,
+        or to numbers of a regressor, as `to_keras` returns it. A new one each time.
 
     n_features_in_ : int
         Number of values in one row of X; 1 for paths and other single objects.
@@ -308,17 +308,19 @@ class FineTunedConvNet(ImageEstimator):
 
     @property
     def model_(self):
-        """The whole network as a new Keras model, from preprocessed pixels to logits.
+        """The whole network as a new Keras model, as `to_keras` returns it.
 
         Raises
         ------
         NotFittedError
             It is not fitted.
+        ValueError
+            `preprocessing` is a function.
         """
         check_is_fitted(self)
         from sktransfer._training.suffix import whole_model
 
-        return whole_model(self._fitted)
+        return whole_model(self._fitted, self._target())
 
     def _check_callbacks(self):
         for callback in self.keras_callbacks or []:

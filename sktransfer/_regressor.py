@@ -295,21 +295,6 @@ class FineTunedConvNetRegressor(RegressorMixin, FineTunedConvNet):
         outputs, target = self._outputs(X, self.on_error)
         return target.predictions(outputs)
 
-    @property
-    def model_(self):
-        """The whole network as a new Keras model, from preprocessed pixels to numbers.
-
-        Raises
-        ------
-        NotFittedError
-            The regressor is not fitted.
-        """
-        model = super().model_
-        kernel, bias = model.layers[-1].get_weights()
-        scale, centre = self._y_scale, self._y_centre
-        model.layers[-1].set_weights([kernel * scale, bias * scale + centre])
-        return model
-
     def _learn(self, y, weights):
         """The target that y makes, and y as it encodes it."""
         from sktransfer._training.targets.numbers import Numbers

@@ -19,6 +19,7 @@ from sktransfer._networks.description import describe
 from sktransfer._networks.engines import ENGINES
 from sktransfer._networks.precision import warn_if_slow_in_bfloat16
 from sktransfer._networks.preprocessing import ARITHMETIC
+from sktransfer._networks.whole import on_pixels
 from sktransfer._runtime.devices import refuse_replicas, warn_of_idle_gpu
 from sktransfer._runtime.interrupts import held_back
 
@@ -206,6 +207,10 @@ class FrozenNetwork:
             Its layers that have weights, by position in this network.
         """
         return self._network.copy_above(position)
+
+    def from_pixels(self, cuts, arithmetic):
+        """A Keras model of its own, from pixels by an `Arithmetic` to rows at some cuts."""
+        return on_pixels(self._network.copy_below(cuts, self.info.layers), arithmetic)
 
     @held_back()
     def pack(self):

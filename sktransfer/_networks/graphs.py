@@ -9,7 +9,7 @@ builds. A kind has
 - `converter`: what KerasHub says of its images, or None;
 - `fingerprint()`, `pack()`;
 - `prefix(cuts, layers, arithmetic, dtype)`: what an engine compiles;
-- `copy_above(position)`: what can be trained.
+- `copy_below(cuts, layers)`, `copy_above(position)`: what can be given away, and trained.
 """
 
 import functools
@@ -56,6 +56,13 @@ class Cloned:
         outputs = outputs_at(self._tensors, cuts, layers)
         model = keras.Model(self.model.inputs, outputs)
         return Prefix(model, self.foldable, arithmetic, dtype)
+
+    def copy_below(self, cuts, layers):
+        """A copy of what lies below some cuts, with weights of its own."""
+        below = keras.Model(self.model.inputs, outputs_at(self._tensors, cuts, layers))
+        copy = keras.models.clone_model(below)
+        set_weights(copy, below.get_weights())
+        return copy
 
     def copy_above(self, position):
         """A copy of what lies above a layer, to be trained.

@@ -120,6 +120,11 @@ class Constructed:
         """The network up to some cuts, as an engine takes it."""
         return ConstructedPrefix(self, cuts, layers, arithmetic, dtype)
 
+    def copy_below(self, cuts, layers):
+        """A copy of what lies below some cuts, with weights of its own."""
+        model = self.again().model
+        return keras.Model(model.inputs, outputs_at(tensors_of(model), cuts, layers))
+
     def copy_above(self, position):
         """A copy of what lies above a layer, to be trained, and its layers by position."""
         second = self.again()

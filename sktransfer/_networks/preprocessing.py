@@ -136,6 +136,21 @@ class Preprocessing:
             return self.how
         return ARITHMETIC[None if self._is_function else self.how]
 
+    def in_keras(self):
+        """All that is done, as `Arithmetic`.
+
+        Raises
+        ------
+        ValueError
+            It is a function.
+        """
+        if self._is_function:
+            raise ValueError(
+                f"preprocessing={self.how!r} is a function, which a Keras model cannot hold: "
+                "make it the first layers of the backbone, and set preprocessing=None"
+            )
+        return self.arithmetic
+
     def __call__(self, pixels):
         """What the network is given of an image: what a function makes of it, or its pixels.
 

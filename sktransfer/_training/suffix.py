@@ -11,6 +11,8 @@ import numpy as np
 
 from sktransfer._networks.build import plain_settings
 from sktransfer._networks.engines.keras import live
+from sktransfer._networks.preprocessing import Preprocessing
+from sktransfer._networks.whole import exportable, on_pixels
 from sktransfer._runtime.devices import whole_batches
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
@@ -138,8 +140,9 @@ def borrowed(network, spec, target, optimizer, precision):
 
 
 @held_back()
-def whole_model(fitted):
-    """A fitted network as one new Keras model, from preprocessed pixels to outputs."""
+def whole_model(fitted, target):
+    """A fitted network as one new Keras model, from pixels to what is predicted."""
+    arithmetic = Preprocessing(fitted.preprocessing).in_keras()
     base = fitted.source().graph()
     operations = list(base.operations)
     for position, arrays in fitted.weights.base.items():
@@ -149,9 +152,10 @@ def whole_model(fitted):
         layers = list(fitted.suffix.head.layers(pooled=False))
         for layer in layers:
             x = layer(x)
-        model = keras.Model(base.inputs[0], x)
-    _assign(_weights_of(layers), fitted.weights.head)
-    return model
+        _assign(_weights_of(layers), fitted.weights.head)
+        model = on_pixels(keras.Model(base.inputs[0], x), arithmetic)
+        predicted = target.in_keras(model.outputs[0])
+        return exportable(keras.Model(model.inputs[0], predicted))
 
 
 def initial_head(shapes, rng):

@@ -135,6 +135,15 @@ class Classes:
         splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
         return list(splitter.split(np.zeros(len(codes)), codes))
 
+    def in_keras(self, outputs):
+        """Probabilities, of a tensor of outputs."""
+        from sktransfer._runtime.keras import keras
+
+        if self._are_two:
+            both = keras.ops.concatenate([-outputs, outputs], axis=-1)
+            return keras.ops.sigmoid(both)
+        return keras.ops.softmax(outputs)
+
     def decision(self, outputs):
         """Outputs in the shape of scikit-learn's `decision_function`."""
         return outputs[:, 0] if self._are_two else outputs

@@ -144,6 +144,12 @@ class Labels:
         """Outputs in the shape of scikit-learn's `decision_function`."""
         return outputs
 
+    def in_keras(self, outputs):
+        """Probabilities, of a tensor of outputs."""
+        from sktransfer._runtime.keras import keras
+
+        return keras.ops.sigmoid(outputs)
+
     def predictions(self, outputs):
         """An indicator matrix of the labels that are more probable than not."""
         return (outputs > 0).astype(int)

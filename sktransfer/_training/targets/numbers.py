@@ -120,6 +120,10 @@ class Numbers:
             return []
         return list(KFold(n_folds, shuffle=True, random_state=seed).split(codes))
 
+    def in_keras(self, outputs):
+        """Numbers, of a tensor of outputs."""
+        return outputs * self.scale.astype(np.float32) + self.centre.astype(np.float32)
+
     def predictions(self, outputs):
         """Numbers, of shape (n_images,) if there is one for each image."""
         numbers = outputs * self.scale + self.centre
