@@ -6,6 +6,7 @@ from sktransfer._classifier import FineTunedConvNetClassifier
 from sktransfer._comparison import BackboneComparison, compare_backbones
 from sktransfer._deployment.bundle import bundle
 from sktransfer._deployment.to_keras import to_keras
+from sktransfer._deployment.warm_up import warm_up
 from sktransfer._displays.activation import ActivationMapDisplay
 from sktransfer._displays.augmentation import AugmentationDisplay
 from sktransfer._displays.history import TrainingHistoryDisplay
@@ -59,6 +60,7 @@ __all__ = [
     "list_backbones",
     "load_image_folder",
     "to_keras",
+    "warm_up",
 ]
 
 # Stored models name classes by where users find them, so that files may move.

@@ -177,6 +177,12 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         """
         return FeatureCache(self.cache_dir).info()
 
+    def _without_cache(self):
+        """A twin that shares all that this one holds, and looks up and keeps nothing."""
+        twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self), cache_dir=None, verbose=0)
+        return twin
+
     def _source(self):
         """Where the network comes from."""
         size = self.input_size

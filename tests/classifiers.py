@@ -50,5 +50,5 @@ def five_to_nine(digits, n):
 
 
 def pixels_of(X):
-    """Digits as the embedded network takes them at `SIZE`."""
-    return np.stack([decode(x, SIZE, (0, 16)) for x in X]) / 127.5 - 1
+    """Digits at `SIZE`, as pixels from 0 to 255."""
+    return np.stack([decode(x, SIZE, (0, 16)) for x in X])

@@ -51,7 +51,8 @@ def test_it_goes_as_far_as_is_better(split):
 
 def regression_on(model, X, y, X_test, C):
     """Logits of a logistic regression on what the last layer of a network is given."""
-    features = keras.Model(model.input, model.layers[-1].input)
+    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)][-1]
+    features = keras.Model(model.input, last.input)
     rows, rows_test = (features.predict(pixels_of(x), verbose=0) for x in (X, X_test))
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
     return regression.fit(rows, y).decision_function(rows_test)

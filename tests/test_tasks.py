@@ -109,7 +109,7 @@ class Logits(keras.callbacks.Callback):
 def test_a_scoring_monitor_sees_each_epoch_and_disturbs_none(sevens):
     X, y = sevens
     Logits.noted.clear()
-    Logits.pixels = pixels_of(X)
+    Logits.pixels = pixels_of(X) / 127.5 - 1
     recipe = {
         "unfreeze": "all",
         "dropout": 0.5,

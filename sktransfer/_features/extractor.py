@@ -85,6 +85,11 @@ class Extractor:
             computer.augmentation,
         )
 
+    @property
+    def keeps(self):
+        """Whether there is a cache."""
+        return self._cache.folder is not None
+
     def shape(self, cut):
         """The shape of a row at one cut."""
         return self._shelves.shapes[self.cuts.index(cut)]

@@ -161,16 +161,22 @@ class FrozenNetwork:
         dtype = ENGINES[engine].takes({image.dtype for image in images})
         pixels = np.zeros((size, *images[0].shape), dtype)
         pixels[: len(images)] = images
-        passes = []
         _refuse_after_fork()
-        with _lock, held_back():
-            groups = self._passes(cuts)
-            for group in groups:
-                compiled = self._compiled_for(group, precision, engine, arithmetic, dtype)
-                passes.append(BegunPass(group, compiled, compiled.submit(pixels)))
-            while len(self._compiled) > max(MAX_FUNCTIONS, len(groups)):
-                self._compiled.popitem(last=False)
+        with held_back():
+            functions = self._functions(cuts, precision, engine, arithmetic, dtype)
+            passes = [
+                BegunPass(group, compiled, compiled.submit(pixels))
+                for group, compiled in functions.items()
+            ]
         return BegunRows(len(images), cuts, passes)
+
+    def _functions(self, cuts, *how):
+        """Group of cuts that one pass computes → the network up to them, compiled."""
+        with _lock:  # not while they compute: threads do that at the same time
+            functions = {cuts: self._compiled_for(cuts, *how) for cuts in self._passes(cuts)}
+            while len(self._compiled) > max(MAX_FUNCTIONS, len(functions)):
+                self._compiled.popitem(last=False)
+        return functions
 
     def _passes(self, cuts):
         """The cuts, in groups that one pass computes.

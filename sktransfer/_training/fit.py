@@ -11,7 +11,7 @@ from sktransfer._training.folds import fit_by_folds, trained_again
 from sktransfer._training.ladder import climb, plan
 from sktransfer._training.solving import views_within_memory
 from sktransfer._training.stages import SolvedStage, train
-from sktransfer._training.suffix import PREDICT_BATCH, borrowed, fresh_optimizer
+from sktransfer._training.suffix import PREDICT_BATCH, fresh_optimizer, predicting
 
 FEWEST_JUDGES = 50  # where a split would hold out fewer images than this …
 FOLDS = 3  # … so many folds judge by all of them
@@ -130,14 +130,15 @@ def predict_outputs(fitted, target, extractor, images, optimizer, verbose):
     """The outputs of a fitted network for images, on rows at its cut."""
     outputs = np.empty((len(images), target.n_outputs), dtype=np.float32)
     network, spec = load_network(fitted.source()), fitted.suffix
+    alone = len(images) == 1 and not extractor.keeps
     with (
-        borrowed(network, spec, target, optimizer, fitted.precision) as suffix,
+        predicting(network, fitted, target, optimizer) as suffix,
         images_bar(verbose, "Predicting", len(images)) as advance,
     ):
-        suffix.set_weights(fitted.weights)
         for start in range(0, len(images), PREDICT_BATCH):
             chosen = range(start, min(start + PREDICT_BATCH, len(images)))
             [rows] = extractor.rows(images, [(i, 0) for i in chosen], [spec.cut])
-            outputs[start : chosen.stop] = suffix.outputs(rows)
+            outputs_of = suffix.outputs_of_one if alone else suffix.outputs
+            outputs[start : chosen.stop] = outputs_of(rows)
             advance(len(chosen))
     return outputs

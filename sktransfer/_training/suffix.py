@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -24,6 +24,7 @@ PREDICT_BATCH = 32  # constant and padded: a prediction does not depend on other
 
 _lock = threading.RLock()
 _free = []  # pairs of what a suffix is made of and the suffix; the last used are last
+_predicting = {}  # id of a fitted network → what the threads share that predict with it
 
 
 class CompiledSuffix:
@@ -56,10 +57,19 @@ class CompiledSuffix:
         self.model.optimizer.build(self.model.trainable_variables)
         self._fresh_optimizer = [v.numpy() for v in self.model.optimizer.variables]
         self._original = {i: layer.get_weights() for i, layer in self._base.items()}
+        self._predicts_by = None  # the `Weights` that it has since then
+
+    @held_back()
+    def predict_by(self, weights):
+        """Take these `Weights`, unless it has them since it last predicted."""
+        if self._predicts_by is not weights:
+            self.set_weights(weights)
+            self._predicts_by = weights
 
     @held_back()
     def set_weights(self, weights):
         """Take these `Weights`, and leave the optimizer."""
+        self._predicts_by = None
         for i, layer in self._base.items():
             layer.set_weights(weights.base.get(i, self._original[i]))
         _assign(_weights_of(self._head), weights.head)
@@ -96,6 +106,12 @@ class CompiledSuffix:
         """The network's output for at most `PREDICT_BATCH` rows."""
         return self._run(self._runs, rows)
 
+    @held_back()
+    def outputs_of_one(self, rows):
+        """The network's output for a single row, not padded: its last bits may differ."""
+        [outputs] = self._runs.fetch(self._runs.submit(rows))
+        return outputs.astype(np.float32, copy=False)
+
     @functools.cached_property
     def _runs(self):
         return live(self.model)
@@ -116,7 +132,46 @@ def borrowed(network, spec, target, optimizer, precision):
 
     A callback may predict, and another thread fit, while a stage is trained.
     """
-    key = json.dumps(
+    key = _key(network, spec, target, optimizer, precision)
+    suffix = _taken(key, network, spec, target, optimizer, precision)
+    yield suffix  # and forget it, if an error leaves it in the middle of something
+    _give_back(key, suffix)
+
+
+@contextlib.contextmanager
+def predicting(network, fitted, target, optimizer):
+    """A compiled suffix with the weights of a fitted network, which threads share."""
+    kind = network, fitted.suffix, target, optimizer, fitted.precision
+    with _lock:
+        shared = _predicting.get(id(fitted))
+        if shared is None:
+            key = _key(*kind)
+            shared = _Shared(key, _taken(key, *kind))
+            shared.suffix.predict_by(fitted.weights)
+            _predicting[id(fitted)] = shared
+        shared.n_users += 1
+    try:
+        yield shared.suffix
+    finally:
+        with _lock:
+            shared.n_users -= 1
+            if not shared.n_users:
+                del _predicting[id(fitted)]
+                _give_back(shared.key, shared.suffix)
+
+
+@dataclass
+class _Shared:
+    """A suffix that some threads predict with."""
+
+    key: str
+    suffix: CompiledSuffix
+    n_users: int = 0
+
+
+def _key(network, spec, target, optimizer, precision):
+    """What a suffix is made of."""
+    return json.dumps(
         [
             network.info.fingerprint,
             asdict(spec),
@@ -127,13 +182,16 @@ def borrowed(network, spec, target, optimizer, precision):
         sort_keys=True,
         default=str,
     )
+
+
+def _taken(key, *kind):
+    """A suffix of a kind that nobody uses: from memory or built."""
     with _lock, held_back():
-        place = max((i for i, (kind, _) in enumerate(_free) if kind == key), default=None)
-        if place is None:
-            suffix = CompiledSuffix(network, spec, target, optimizer, precision)
-        else:
-            suffix = _free.pop(place)[1]
-    yield suffix  # and forget it, if an error leaves it in the middle of something
+        place = max((i for i, (free, _) in enumerate(_free) if free == key), default=None)
+        return CompiledSuffix(*kind) if place is None else _free.pop(place)[1]
+
+
+def _give_back(key, suffix):
     with _lock:
         _free.append((key, suffix))
         del _free[:-MAX_FREE]

@@ -9,6 +9,7 @@ An engine is an object with
   "uint8" or "float32";
 - `compile(prefix, precision)`: of a `Prefix` of a network, an object with
   - `submit(pixels)`: begin to compute on an array (n, height, width, 3) of such a size;
+    threads may do so at the same time;
   - `fetch(begun)`: wait for that; a list of arrays, one for each cut.
 """
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 from collections import defaultdict
 
 import numpy as np
@@ -15,10 +16,11 @@ class Predicting:
     """A model by its weights as they are, as any backend of Keras runs it."""
 
     def __init__(self, model):
-        self._model = model
+        self._model, self._lock = model, threading.Lock()
 
     def submit(self, batch):
-        return self._model.predict_on_batch(batch)
+        with self._lock:  # the first call builds what all share
+            return self._model.predict_on_batch(batch)
 
     def fetch(self, outputs):
         return outputs if isinstance(outputs, list) else [outputs]

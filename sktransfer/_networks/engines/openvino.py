@@ -3,6 +3,7 @@
 import functools
 import os
 import tempfile
+import threading
 
 from joblib import cpu_count
 
@@ -60,15 +61,17 @@ class _Compiled:
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": granted_threads() or cpu_count(),
         }
-        self._of_size = {}
+        self._of_size, self._lock = {}, threading.Lock()
 
     def submit(self, pixels):
-        if len(pixels) not in self._of_size:
-            self._network.reshape(pixels.shape)
-            self._of_size[len(pixels)] = _core().compile_model(
-                self._network, "CPU", self._settings
-            )
-        computed = self._of_size[len(pixels)](pixels)
+        with self._lock:  # the network has one shape at a time
+            if len(pixels) not in self._of_size:
+                self._network.reshape(pixels.shape)
+                self._of_size[len(pixels)] = _core().compile_model(
+                    self._network, "CPU", self._settings
+                )
+        # A request of its own: threads cannot share one.
+        computed = self._of_size[len(pixels)].infer_new_request(pixels)
         return [computed[i] for i in range(len(self._network.outputs))]
 
     def fetch(self, computed):
