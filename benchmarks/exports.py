@@ -26,9 +26,7 @@ from sktransfer import PretrainedFeatureTransformer, bundle, to_keras, warm_up
 from sktransfer._images.decoding import decode
 
 ROUNDS = 30
-HEADER = (
-    "| format | runtime | size | largest difference | ms an image |\n|---|---|---|---|---|"
-)
+HEADER = "| format | runtime | size | largest difference | ms an image |\n" + "|---" * 5 + "|"
 
 
 def saved_model(path):
@@ -114,9 +112,8 @@ def main():
                 run(pixels[i])
                 one[j] = time.perf_counter() - started
         print(HEADER)
-        for (name, runtime, size, run), ms in zip(
-            ways, 1e3 * np.median(seconds, 0), strict=True
-        ):
+        medians = 1e3 * np.median(seconds, axis=0)
+        for (name, runtime, size, run), ms in zip(ways, medians, strict=True):
             said = np.concatenate([run(one) for one in pixels])
             off = np.abs(said - expected).max()
             print(f"| {name} | {runtime} | {size / 1e6:.1f} MB | {off:.0e} | {ms:.1f} |")

@@ -1,4 +1,4 @@
-"""The service of ``docs/deployment.md`` in plain Keras: ``uvicorn benchmarks.plain_service:app``.
+"""The service of ``docs/deployment.md`` in plain Keras.
 
 The environment variable ``PLAIN_MODEL`` names a file of joblib that holds scikit-learn's part.
 sktransfer is not imported here.

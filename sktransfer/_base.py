@@ -177,10 +177,10 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         """
         return FeatureCache(self.cache_dir).info()
 
-    def _without_cache(self):
-        """A twin that shares all that this one holds, and looks up and keeps nothing."""
+    def _twin(self, **parameters):
+        """Another one that shares all that this one holds, but for some parameters."""
         twin = type(self).__new__(type(self))
-        vars(twin).update(vars(self), cache_dir=None, verbose=0)
+        vars(twin).update(vars(self), **parameters)
         return twin
 
     def _source(self):

@@ -3,6 +3,8 @@
 import joblib
 from sklearn.base import is_regressor
 
+from sktransfer import bundle
+
 TRUSTED = [  # classes in a .skops file, besides those that skops itself trusts
     "sktransfer.FineTunedConvNetClassifier",
     "sktransfer.FineTunedConvNetRegressor",
@@ -12,7 +14,8 @@ TRUSTED = [  # classes in a .skops file, besides those that skops itself trusts
 
 
 def save(model, path, names):
-    """Save a model that will go about its work silently, with names of its outputs, if any."""
+    """Save a model that predicts anywhere, silently, with names of its outputs, if any."""
+    model = bundle(model)
     verbose = [name for name in model.get_params() if name.split("__")[-1] == "verbose"]
     model.set_params(**dict.fromkeys(verbose, 0))
     if names is not None:

@@ -1,7 +1,5 @@
 """`bundle`: a fitted estimator whose networks travel with it."""
 
-import copy
-
 from sktransfer._deployment.nested import copied, nested_estimators
 from sktransfer._features.computing import load_network
 from sktransfer._transformer import PretrainedFeatureTransformer
@@ -79,10 +77,9 @@ class _Packer:
         self._cache_dir, self._packed = cache_dir, {}
 
     def __call__(self, estimator):
-        twin = copy.copy(estimator).set_params(cache_dir=self._cache_dir)
-        if isinstance(estimator, PretrainedFeatureTransformer):
-            twin.set_params(**self._network_of(estimator))
-        return twin
+        if not isinstance(estimator, PretrainedFeatureTransformer):
+            return estimator._twin(cache_dir=self._cache_dir)
+        return estimator._twin(cache_dir=self._cache_dir, **self._network_of(estimator))
 
     def _network_of(self, transformer):
         """The parameters of a transformer that say which network it runs, and on what."""

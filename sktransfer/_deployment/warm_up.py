@@ -37,7 +37,7 @@ def warm_up(estimator):
     >>> transformer = warm_up(PretrainedFeatureTransformer("tiny", pooling="avg"))
     """
     for found in nested_estimators(estimator):
-        twin = found._without_cache()
+        twin = found._twin(cache_dir=None, verbose=0)
         if not isinstance(twin, FineTunedConvNet):
             _run(twin._transform, twin.engine, twin._source())
         elif _is_fitted(twin):
