@@ -45,7 +45,7 @@ def loaded(path):
 def test_models_of_every_release_load(folder, suffix, digits):
     X = digits[0][:20].reshape(20, 64)
     expected = np.load(folder / "expected.npz")
-    assert sorted(expected) == ["classifier", "pipeline"]
+    assert sorted(expected) == ["bundle", "classifier", "pipeline"]
     for name in expected:
         got = loaded(folder / f"{name}{suffix}").predict_proba(X)
         np.testing.assert_allclose(got, expected[name], atol=1e-4, err_msg=name)
