@@ -67,7 +67,7 @@ def test_a_network_of_ones_own_may_have_the_preprocessing_of_any_other(name):
 
 
 def test_a_preprocessing_that_is_not_there_gets_the_nearest_names():
-    with pytest.raises(ValueError, match=r"'resnet52' is neither .*, 'resnet50'"):
+    with pytest.raises(ValueError, match=r"'resnet52' is none of .*, 'resnet50'"):
         fitted(preprocessing="resnet52")
 
 

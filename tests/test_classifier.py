@@ -90,7 +90,7 @@ def test_frozen_means_frozen_and_the_whole_model_predicts(sevens, unfreeze):
     before = PretrainedFeatureTransformer(**features).fit_transform(X_test)
     fitted = classifier(unfreeze=unfreeze, fine_tune_learning_rate=1e-3).fit(X, y)
     model = fitted.model_
-    source = source_of("tiny", size=SIZE).build()
+    source = source_of("tiny", size=SIZE).build().model
     published = {layer.name: layer.get_weights() for layer in source.layers}
     trained = {layer.name: layer.get_weights() for layer in model.layers}
     free = {layer.name for layer in fitted.summary().layers if "trained" in layer.stages}

@@ -277,7 +277,7 @@ def test_a_reader_that_leaves_early_is_no_error(predicting):
         (
             ["compare", "{folder}", "--backbone", "tiny", "--preprocessing", "resnet52"],
             1,
-            "'resnet52' is neither",
+            "'resnet52' is none of",
         ),
         (["compare", "{folder}/six", "--backbone", "tiny"], 1, "a sub-folder for each class"),
         (["compare", "{folder}", "--backbone-params", "alpha"], 2, "'alpha' is not JSON: Exp"),

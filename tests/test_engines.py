@@ -69,7 +69,7 @@ def test_workers_of_joblib_compute_with_the_threads_that_they_are_granted():
 
 
 def test_pixels_as_bytes_and_as_numbers_make_the_same_rows():
-    model = source_of("tiny", size=(32, 32)).build()
+    model = source_of("tiny", size=(32, 32)).build().model
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
     rows = []
     for dtype in ("uint8", "float32"):
@@ -81,7 +81,7 @@ def test_pixels_as_bytes_and_as_numbers_make_the_same_rows():
 
 @ONLY_TENSORFLOW
 def test_weights_that_are_too_many_to_be_constants_make_the_same_rows(monkeypatch):
-    model = source_of("tiny", size=(32, 32)).build()
+    model = source_of("tiny", size=(32, 32)).build().model
     outputs = [model.get_layer(name).output for name in ("block1_pool", "block3_pool")]
     model = keras.Model(model.inputs, outputs)
     prefix = Prefix(model, frozenset(), ARITHMETIC["torch"], "float32")

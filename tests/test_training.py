@@ -85,7 +85,7 @@ def test_training_on_rows_is_training_the_whole_network(digits):
         np.stack([decode(x, (32, 32), (0, 16)) for x in images]) / 127.5 - 1
         for images in (X, X_test)
     )
-    model, base = whole_network(source_of("tiny").build(), keras.layers.Flatten(), 5)
+    model, base = whole_network(source_of("tiny").build().model, keras.layers.Flatten(), 5)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     assert train(model, base, "block2_conv2", loss, pixels, y - 5) == 10
     for a, b in zip(model.get_weights(), fitted.model_.get_weights(), strict=True):

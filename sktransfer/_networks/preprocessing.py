@@ -81,12 +81,12 @@ def named(name):
     ValueError
         It means none.
     """
-    if name == "rescale":
+    if name in ARITHMETIC:
         return name
     if name not in FAMILIES:
         raise ValueError(
-            f"preprocessing={name!r} is neither 'backbone' nor 'rescale' nor the name of a "
-            f"network: {nearest(name, FAMILIES)}"
+            f"preprocessing={name!r} is none of 'backbone', 'rescale', 'tf', 'caffe' and "
+            f"'torch', nor the name of a network: {nearest(name, FAMILIES)}"
         )
     return FAMILIES[name].preprocessing
 
