@@ -27,7 +27,7 @@ from benchmarks.plain import AS_STARTED, SETTING
 from sktransfer import bundle
 
 PAGE = Path(__file__).parents[1] / "docs" / "deployment.md"
-CLIENTS, REQUESTS, ROUNDS = (1, 4, 16), 96, 5
+CLIENTS, REQUESTS, ROUNDS = (1, 4, 16), 48, 3
 HEADER = "| clients | service | p50 | p95 | requests a second |\n|---|---|---|---|---|"
 BOUNDARY = "photograph-ends-here"
 

@@ -134,8 +134,10 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         - A path: that folder.
         - None: nothing is kept.
 
-        The environment variable ``SKTRANSFER_CACHE_SIZE`` limits the folder, in bytes
-        (default 20e9). Above it, what was not used for longest is removed.
+        Features of images that are only predicted are kept as well: the images that one fold
+        predicts are those that another trains on. What `bundle` makes keeps nothing. The
+        environment variable ``SKTRANSFER_CACHE_SIZE`` limits the folder, in bytes (default
+        20e9). Above it, what was not used for longest is removed.
 
     n_jobs : int, default=None
         Number of threads that read files, and decode images while the network computes. None

@@ -184,18 +184,12 @@ def test_a_file_alone_predicts_in_a_new_process_without_internet(
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-def test_warm_up_leaves_nothing_in_the_cache_and_nothing_to_load(some, cache):
+def test_warm_up_leaves_nothing_in_the_cache(some, cache):
     X, y = some
-    images = X.reshape(100, 8, 8)
-    fitted = [
-        make_pipeline(features(), LogisticRegression(max_iter=1000)).fit(X, y),
-        classifier(unfreeze=0).fit(images, y),
-        classifier(unfreeze=0, cache_dir=None).fit(images, y),
-    ]
-    before = set(cache.rglob("*"))
-    for model in fitted:
-        assert warm_up(model) is model
-    assert set(cache.rglob("*")) == before
+    for fitted in (pipeline().fit(X, y), classifier(unfreeze=1, **DIGITS).fit(X, y)):
+        before = sorted(cache.rglob("*"))
+        assert warm_up(fitted) is fitted
+        assert sorted(cache.rglob("*")) == before
 
 
 @pytest.mark.parametrize("unfreeze", [0, 1])
@@ -279,7 +273,7 @@ def test_the_clients_lines_are_few():
 @pytest.mark.parametrize("size", [(224, 224), (96, 160)])
 def test_the_clients_lines_give_the_same_pixels(size, photographs):
     pixels_of = client()
-    for path in photographs[0][::40]:
+    for path in photographs[0][::250]:
         content = Path(path).read_bytes()
         for variant in variants(content):
             expected = decode(variant, size, (0, 255))

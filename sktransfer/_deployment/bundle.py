@@ -46,7 +46,6 @@ def bundle(estimator, *, cache_dir=None):
 
     Examples
     --------
-    >>> import joblib
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
@@ -57,8 +56,6 @@ def bundle(estimator, *, cache_dir=None):
     ...     LogisticRegression(max_iter=1000),
     ... ).fit(X[:100], y[:100])
     >>> bundled = bundle(pipe)
-    >>> bundled[0].backbone
-    PackedNetwork(51,408 parameters, sha256 ...)
     >>> bool((bundled.predict(X[100:200]) == pipe.predict(X[100:200])).all())
     True
     """

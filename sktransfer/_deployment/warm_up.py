@@ -2,8 +2,6 @@
 
 import io
 
-from sklearn.utils.validation import _is_fitted
-
 from sktransfer._deployment.nested import nested_estimators
 from sktransfer._features.computing import load_network
 from sktransfer._fine_tuning import FineTunedConvNet
@@ -40,7 +38,7 @@ def warm_up(estimator):
         twin = found._twin(cache_dir=None, verbose=0)
         if not isinstance(twin, FineTunedConvNet):
             _run(twin._transform, twin.engine, twin._source())
-        elif _is_fitted(twin):
+        elif twin.__sklearn_is_fitted__():
             _run(twin.predict, twin.engine, twin._fitted.source())
     return estimator
 
