@@ -32,8 +32,8 @@ HEADER = "| format | runtime | size | largest difference | ms an image |\n" + "|
 def saved_model(path):
     import tensorflow as tf
 
-    serve = tf.saved_model.load(path).serve
-    return lambda pixels: serve(pixels).numpy()
+    loaded = tf.saved_model.load(path)
+    return lambda pixels: loaded.serve(pixels).numpy()
 
 
 def onnx(path):
