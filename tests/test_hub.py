@@ -94,6 +94,8 @@ class Preset:
         """What KerasHub makes of images."""
         # As numbers with fractions, or KerasHub would cut these off after resizing.
         pixels = [self.converter(image.astype(np.float32))[None] for image in images]
+        if isinstance(self.tower.input, dict):
+            pixels = [dict.fromkeys(self.tower.input, x) for x in pixels]
         made = [self.tower(x, training=False) for x in pixels]
         return np.concatenate([keras.ops.convert_to_numpy(_last_of(m)) for m in made])
 

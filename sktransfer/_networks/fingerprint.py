@@ -30,8 +30,14 @@ def fingerprint(model, size):
 
 
 def fingerprint_of(config, weights):
-    """A hash of a configuration, as plain values, and of weights."""
-    return _hashed(config, weights).hexdigest()
+    """A hash of a configuration, as plain values, without its names, and of weights."""
+    return _hashed(_nameless(config), weights).hexdigest()
+
+
+def _nameless(config):
+    if isinstance(config, dict):
+        return {key: _nameless(value) for key, value in config.items() if key != "name"}
+    return list(map(_nameless, config)) if isinstance(config, (list, tuple)) else config
 
 
 def _hashed(config, weights):

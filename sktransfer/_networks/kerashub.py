@@ -1,6 +1,5 @@
 """Networks of KerasHub: loaded, opened into blocks, built again by their constructors."""
 
-import functools
 import json
 import os
 from dataclasses import dataclass
@@ -90,8 +89,7 @@ class Constructed:
     @classmethod
     def copy_of(cls, backbone, asked_size):
         """A copy of a user's network."""
-        tower = _image_tower(backbone)
-        return cls(_again(pack(tower)), asked_size)
+        return cls(_again(pack(_image_tower(backbone))), asked_size)
 
     @property
     def names(self):
@@ -109,12 +107,12 @@ class Constructed:
 
     def fingerprint(self):
         """A hash of architecture and weights."""
-        config = {**json.loads(self._packed.config)["config"], "name": None}
-        return fingerprint_of([config, self.size, self.names], self._packed.weights)
+        packed = self.pack()
+        return fingerprint_of([json.loads(packed.config), self.size], packed.weights)
 
     def pack(self):
         """The network in plain values."""
-        return self._packed
+        return pack(self._backbone)
 
     def prefix(self, cuts, layers, arithmetic, dtype):
         """The network up to some cuts, as an engine takes it."""
@@ -135,11 +133,7 @@ class Constructed:
 
     def again(self, precision="float32"):
         """A second one of the same weights, which computes in a precision."""
-        return Constructed(_again(self._packed, precision), self.size, self.converter)
-
-    @functools.cached_property
-    def _packed(self):
-        return pack(self._backbone)
+        return Constructed(_again(self.pack(), precision), self.size, self.converter)
 
 
 @dataclass(frozen=True)

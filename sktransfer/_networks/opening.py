@@ -13,11 +13,13 @@ from sktransfer._runtime.keras import keras
 def opened(model, size):
     """The graph of a model for images of a size, of the same layers.
 
+    They are named as in a fresh process; layers within encoders by the encoder's name and
+    their own.
+
     Parameters
     ----------
     model : keras.Model
-        Functional, of one input and one output, ours alone: layers within encoders are
-        called by their encoder's name and their own.
+        Functional, of one input and one output, ours alone.
     size : (int, int)
 
     Returns
@@ -26,17 +28,20 @@ def opened(model, size):
     """
     for layer in model.layers:
         if _holds_blocks(layer):
-            parts = layer._flatten_layers(include_self=False, recursive=False)
-            parts = list(parts)
-            for part, name in zip(parts, fresh_names(parts), strict=True):
-                part.name = f"{layer.name}_{name}"
-    name = model.inputs[0]._keras_history.operation.name
-    return keras.models.clone_model(
+            _rename(_parts(layer), f"{layer.name}_")
+    graph = keras.models.clone_model(
         model,
-        input_tensors=keras.Input((*size, 3), name=name),
+        input_tensors=keras.Input((*size, 3)),
         clone_function=lambda layer: layer,
         call_function=_call,
     )
+    _rename(graph.operations)
+    return graph
+
+
+def _rename(operations, prefix=""):
+    for operation, name in zip(operations, fresh_names(operations), strict=True):
+        operation.name = prefix + name
 
 
 def _call(operation, *inputs, **options):
@@ -51,11 +56,12 @@ def _holds_blocks(operation):
     """Whether it is a layer of several alike that have layers of their own, and no weights."""
     if not isinstance(operation, keras.Layer) or isinstance(operation, keras.Model):
         return False
-    parts = list(operation._flatten_layers(include_self=False, recursive=False))
+    parts = _parts(operation)
     within = {id(weight) for part in parts for weight in part.weights}
-    blocks = Counter(type(part) for part in parts if part.weights and _has_parts(part))
+    blocks = Counter(type(part) for part in parts if part.weights and _parts(part))
     return max(blocks.values(), default=0) > 1 and within == set(map(id, operation.weights))
 
 
-def _has_parts(layer):
-    return any(True for _ in layer._flatten_layers(include_self=False, recursive=False))
+def _parts(layer):
+    """The layers directly within a layer."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))
