@@ -1,5 +1,7 @@
 """`audit_images`: look at images, and at their labels, before anything is trained."""
 
+from copy import copy
+
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
@@ -70,11 +72,11 @@ def audit_images(X, y=None, *, estimator=None, groups=None, n_jobs=None, random_
     Notes
     -----
     Labels are judged as in confident learning [1]_, by the classifier's probabilities for
-    images that it was not trained on: a label is a suspect if the image is as probable for
-    another class as images of that class are in the mean, and fewer than half of its 10
-    nearest neighbours have its label. ``label_quality`` is the product of the label's
-    probability p and of what its share s of the neighbours says: (p + 0.02) / 1.02 ·
-    exp(2 (s − 1)).
+    images that it was not trained on. A label is a suspect if the image is as probable for
+    another class as images of that class are in the mean, its label has a probability of 0.2
+    at most, and fewer than half of its 10 nearest neighbours have it. ``label_quality`` is the
+    product of the label's probability p and of what its share s of the neighbours says:
+    (p + 0.02) / 1.02 · exp(2 (s − 1)).
 
     Images are compared with the 3 nearest by their features. Two are altered copies if the
     edges of one, or of its mirror image, correlate with those of a part of the other by 0.88
@@ -119,7 +121,7 @@ def audit_images(X, y=None, *, estimator=None, groups=None, n_jobs=None, random_
         return AuditReport(findings, pictures)
     thumbnails, X = [seen[i] for i in rows], _safe_indexing(X, rows)
     findings += pixel_findings(Measures.of(thumbnails), rows)
-    features = np.asarray(_transformer_of(estimator).transform(X))
+    features = np.asarray(_transformer_of(estimator).fit(X).transform(X))
     copies = Copies.among(thumbnails, features, rows)
     findings += copies.findings(y, groups)
     quality = None
@@ -152,7 +154,7 @@ def _transformer_of(estimator):
     """What makes features by which images are compared."""
     ours = image_estimator_in(estimator)
     if isinstance(ours, PretrainedFeatureTransformer):
-        return ours
+        return copy(ours)
     if ours is None:
         return PretrainedFeatureTransformer(pooling="avg")
     shared = {name: getattr(ours, name) for name in SHARED}

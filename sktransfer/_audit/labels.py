@@ -16,6 +16,9 @@ from sktransfer._audit.neighbours import nearest
 FOLDS = 5
 N_NEIGHBORS = 10
 FEWEST_NEIGHBORS = 0.5  # with its label, as a share: with more, a label is no suspect
+MOST_PROBABLE = (
+    0.2  # for its own label: of a weak model, which is never sure, none is a suspect
+)
 SMOOTHING = 0.02  # of probabilities, which are never that exact near 0
 WEIGHT = 2.0  # of neighbours against the logarithm of a probability
 
@@ -101,16 +104,17 @@ def doubts_of(estimator, X, y, features, random_state):
         estimator, _safe_indexing(X, positions), codes, cv=folds, method="predict_proba"
     )
     agreeing = _agreeing(features[positions], codes)
-    counted = counted_classes(probabilities, codes)
-    rows = np.arange(len(codes))
+    counted, rows = counted_classes(probabilities, codes), np.arange(len(codes))
+    own = probabilities[rows, codes]
+    are_unlikely = (own <= MOST_PROBABLE) & (agreeing < FEWEST_NEIGHBORS)
     return Doubts(
         positions,
         classes[codes],
         classes[counted],
-        probabilities[rows, codes],
+        own,
         probabilities[rows, counted],
         agreeing,
-        (counted != codes) & (agreeing < FEWEST_NEIGHBORS),
+        (counted != codes) & are_unlikely,
     )
 
 

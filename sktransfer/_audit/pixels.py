@@ -100,7 +100,8 @@ def pixel_findings(measures, rows):
         _Suspicion("bright", (m.darkest > BRIGHT) & ~blank, m.darkest, levels),
     ]
     if not few:
-        suspicions += [_blurred(m, blank), *_odd(m), *_coloured(m)]
+        unseen = np.any([one.mask for one in suspicions], axis=0)
+        suspicions += [_blurred(m, blank), *_odd(m), *_coloured(m, ~unseen)]
     common = 1.0 if few else COMMON
     return [
         Finding(one.kind, int(rows[i]), one.details[i], float(one.scores[i]))
@@ -144,11 +145,11 @@ def _odd(measures):
         yield _Suspicion(kind, away > np.log(times), away, sizes)
 
 
-def _coloured(measures):
-    """Images in colour among grey ones, and the other way round."""
+def _coloured(measures, seen):
+    """Images in colour among grey ones, and the other way round, of those that show any."""
     is_grey = measures.chroma <= GREY
     spread = [f"channels up to {chroma:.0f} levels apart" for chroma in measures.chroma]
-    if np.mean(~is_grey) <= FEW:
-        yield _Suspicion("colour among grey", ~is_grey, measures.chroma, spread)
-    if np.mean(is_grey) <= FEW:
-        yield _Suspicion("grey among colour", is_grey, -measures.chroma, spread)
+    if np.mean(~is_grey[seen]) <= FEW:
+        yield _Suspicion("colour among grey", ~is_grey & seen, measures.chroma, spread)
+    elif np.mean(is_grey[seen]) <= FEW:
+        yield _Suspicion("grey among colour", is_grey & seen, -measures.chroma, spread)
