@@ -6,4 +6,4 @@ from sktransfer import AugmentationDisplay, FineTunedConvNetClassifier
 
 X, y = digits()
 classifier = FineTunedConvNetClassifier(**TINY)
-save(AugmentationDisplay.from_estimator(classifier, X[:3]), "augmentation")
+save(AugmentationDisplay.from_estimator(classifier, X[:3], n_views=3), "augmentation")

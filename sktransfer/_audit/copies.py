@@ -7,6 +7,8 @@ import numpy as np
 from sktransfer._audit.findings import Finding
 from sktransfer._audit.overlays import FINE, near_copies
 
+LEAST_SIDE = 32  # pixels: of less, different pictures are as alike as altered ones
+
 
 @dataclass(frozen=True)
 class Copy:
@@ -50,7 +52,8 @@ class Copies:
             earlier = first.setdefault(thumbnail.digest, row)
             if earlier != row:
                 pairs.append(Copy(row, earlier, 2.0, f"of row {earlier}"))
-        originals = np.flatnonzero(np.isin(rows, list(first.values())))
+        are_large = np.array([min(one.image_size) >= LEAST_SIDE for one in thumbnails])
+        originals = np.flatnonzero(np.isin(rows, list(first.values())) & are_large)
         if len(originals) > 1:
             pictures = [thumbnails[i].pixels for i in originals]
             near = near_copies(pictures, features[originals])

@@ -72,7 +72,7 @@ class Doubts:
     def _words(self, i):
         suggested = f"{self.suggested[i]} {self.of_suggested[i]:.2f}"
         near = f"{self.agreeing[i]:.0%} of the nearest agree"
-        return f"{self.labels[i]}, or {suggested}? {near}"
+        return f"{self.labels[i]}, or {suggested}? ({near})"
 
 
 def doubts_of(estimator, X, y, features, random_state):

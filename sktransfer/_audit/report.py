@@ -142,9 +142,12 @@ class AuditReport:
             for found in of_kinds.values():
                 if place < len(found):
                     one = found[place]
-                    tiles.append((one.row, [one.kind, one.detail], ORANGE))
+                    short = one.detail.partition(" (")[0]
+                    tiles.append((one.row, [one.kind, short], ORANGE))
                     if one.other is not None:
-                        tiles.append((one.other, [f"row {one.other}", "as above"], "black"))
+                        tiles.append(
+                            (one.other, ["the original:", f"row {one.other}"], "black")
+                        )
         return tiles[:n_images]
 
     def __str__(self):
