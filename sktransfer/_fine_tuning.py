@@ -431,7 +431,7 @@ class FineTunedConvNet(ImageEstimator):
             verbose=int(self.verbose),
         )
         blank = FittedNetwork(
-            base=network.pack(),
+            base=replace(network.pack(), converter=None),  # as the reader says below
             weights=None,
             suffix=None,
             preprocessing=reader.preprocessing.how,

@@ -15,6 +15,8 @@ from sktransfer import (
     FineTunedConvNetClassifier,
     ImageAugmentation,
     PretrainedFeatureTransformer,
+    bundle,
+    to_keras,
 )
 
 keras_hub = pytest.importorskip("keras_hub", reason="needs KerasHub: sktransfer[hub]")
@@ -130,6 +132,8 @@ def test_a_network_is_cut_pooled_trained_and_stored(name, tmp_path, images):
     close(features, expected.reshape(2, -1))
     n_leading = LEADING.get(name, 0)
     pool(transformer, X, expected, n_leading)
+    if preset.has_converter:
+        travels(transformer, X, preset.size)
     cut_and_trained(preset, X)
 
 
@@ -151,6 +155,15 @@ def pool(transformer, X, expected, n_leading):
     else:
         with pytest.raises(BackboneError, match="has no class token"):
             transformer.fit_transform(X)
+
+
+def travels(transformer, X, size):
+    """A bundle and a Keras model make the same features."""
+    features = transformer.set_params(pooling="max").fit_transform(X)
+    bundled = pickle.loads(pickle.dumps(bundle(transformer)))
+    np.testing.assert_allclose(bundled.fit_transform(X), features, rtol=1e-5, atol=1e-6)
+    pixels = np.stack(resized(X, size))
+    close(to_keras(transformer).predict(pixels, verbose=0), transformer.transform(pixels))
 
 
 def cut_and_trained(preset, X):

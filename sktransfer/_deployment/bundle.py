@@ -2,6 +2,7 @@
 
 from sktransfer._deployment.nested import copied, nested_estimators
 from sktransfer._features.computing import load_network
+from sktransfer._networks.preprocessing import AS_KERAS_HUB_SAYS
 from sktransfer._transformer import PretrainedFeatureTransformer
 
 
@@ -81,12 +82,12 @@ class _Packer:
     def _network_of(self, transformer):
         """The parameters of a transformer that say which network it runs, and on what."""
         source = transformer._source()
-        preprocessing = transformer._reader(source).preprocessing.how
+        how = transformer._reader(source).preprocessing.how
         network = load_network(source)
         return {
             "backbone": self._packed.setdefault(network, network.pack()),
             "weights": "pretrained",
             "backbone_params": None,
             "input_size": network.info.input_size,
-            "preprocessing": preprocessing,
+            "preprocessing": "backbone" if how == AS_KERAS_HUB_SAYS else how,
         }

@@ -182,10 +182,10 @@ def compute_the_same(some, others, size):
     return np.allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(a).max())
 
 
-def pack(model, has_automatic_names=False):
+def pack(model, converter=None):
     """A Keras model as plain values."""
     weights = [np.asarray(weight) for weight in model.get_weights()]
-    return PackedNetwork(model.to_json(), weights, has_automatic_names)
+    return PackedNetwork(model.to_json(), weights, converter=converter)
 
 
 @held_back()

@@ -39,7 +39,7 @@ class Cloned:
 
     def pack(self):
         """The network in plain values."""
-        return pack(self.model)
+        return pack(self.model, self.converter)
 
     def prefix(self, cuts, layers, arithmetic, dtype):
         """The network up to some cuts, as an engine takes it.
@@ -91,16 +91,18 @@ class OwnNetwork:
         Functional, of one input and one output.
     size : (int, int)
         Of its images.
+    converter : Converter or None
     """
 
     model: object
     size: tuple
+    converter: object
 
     @classmethod
-    def of(cls, model, asked_size):
+    def of(cls, model, asked_size, converter):
         """A model, checked to be a network for images."""
         model = graph_of(model)
-        return cls(model, size_of(model, asked_size))
+        return cls(model, size_of(model, asked_size), converter)
 
     @property
     def names(self):
@@ -113,7 +115,7 @@ class OwnNetwork:
 
     def frozen(self):
         """A copy, of which Keras builds each layer."""
-        return Cloned(cloned(self.model, self.size))
+        return Cloned(cloned(self.model, self.size), self.converter)
 
 
 def outputs_at(tensors, cuts, layers):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from sktransfer._exceptions import BackboneError, nearest
-from sktransfer._images.resizing import Resizing
 from sktransfer._networks.build import (
     cloned,
     compute_the_same,
@@ -17,49 +16,14 @@ from sktransfer._networks.build import (
     thaw,
     unpack,
 )
+from sktransfer._networks.converter import Converter
 from sktransfer._networks.description import tensors_of
 from sktransfer._networks.fingerprint import fingerprint_of
 from sktransfer._networks.graphs import Cloned, outputs_at
 from sktransfer._networks.opening import opened
 from sktransfer._networks.packed import PackedNetwork
-from sktransfer._networks.preprocessing import ScaleAndOffset
 from sktransfer._runtime.keras import keras
 from sktransfer._runtime.kerashub import keras_hub
-
-
-@dataclass(frozen=True)
-class Converter:
-    """What KerasHub says of a network's images.
-
-    Attributes
-    ----------
-    arithmetic : ScaleAndOffset
-    resizing : Resizing
-    size : (int, int) or None
-        Height and width.
-    """
-
-    arithmetic: ScaleAndOffset
-    resizing: Resizing
-    size: tuple | None
-
-    @classmethod
-    def of(cls, converter):
-        """What an `ImageConverter` does."""
-        crop, pad = converter.crop_to_aspect_ratio, converter.pad_to_aspect_ratio
-        fit = "crop" if crop else "pad" if pad else "stretch"
-        return cls(
-            ScaleAndOffset(
-                _of_channels(converter.scale, 1), _of_channels(converter.offset, 0)
-            ),
-            Resizing(fit, converter.interpolation, bool(converter.antialias)),
-            converter.image_size and tuple(converter.image_size),
-        )
-
-
-def _of_channels(values, default):
-    values = default if values is None else values
-    return tuple(float(value) for value in np.broadcast_to(np.ravel(values), 3))
 
 
 class Constructed:
@@ -87,9 +51,9 @@ class Constructed:
         thaw(self.model)
 
     @classmethod
-    def copy_of(cls, backbone, asked_size):
+    def copy_of(cls, backbone, asked_size, converter):
         """A copy of a user's network."""
-        return cls(_again(pack(_image_tower(backbone))), asked_size)
+        return cls(_again(pack(_image_tower(backbone))), asked_size, converter)
 
     @property
     def names(self):
@@ -112,7 +76,7 @@ class Constructed:
 
     def pack(self):
         """The network in plain values."""
-        return pack(self._backbone)
+        return pack(self._backbone, self.converter)
 
     def prefix(self, cuts, layers, arithmetic, dtype):
         """The network up to some cuts, as an engine takes it."""

@@ -2,11 +2,12 @@
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from sktransfer._exceptions import InvalidStateError
+from sktransfer._networks.converter import Converter
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,16 +21,21 @@ class PackedNetwork:
     weights : list of ndarray
     has_automatic_names : bool
         Whether layers are numbered, which is then done as in a fresh process.
+    converter : Converter or None
+        What KerasHub says of its images.
     """
 
     config: str
     weights: list
     has_automatic_names: bool = False
+    converter: Converter | None = None
 
     @functools.cached_property
     def sha256(self):
-        """Of configuration and weights, in hexadecimal."""
+        """Of all but the names of layers, in hexadecimal."""
         result = hashlib.sha256(self.config.encode())
+        if self.converter is not None:
+            result.update(repr(self.converter).encode())
         for array in self.weights:
             result.update(f"{array.dtype.str} {array.shape}".encode())
             result.update(np.ascontiguousarray(array))
@@ -45,6 +51,7 @@ class PackedNetwork:
             "config": self.config,
             "weights": self._weights_as_bytes,
             "has_automatic_names": self.has_automatic_names,
+            "converter": self.converter and asdict(self.converter),
             "sha256": self.sha256,
         }
 
@@ -63,7 +70,8 @@ class PackedNetwork:
         try:
             named = load(plain["weights"])
             weights = [named[name] for name in sorted(named, key=int)]
-            packed = cls(plain["config"], weights, plain["has_automatic_names"])
+            converter = plain["converter"] and Converter.from_plain(plain["converter"])
+            packed = cls(plain["config"], weights, plain["has_automatic_names"], converter)
             packed.__dict__["_weights_as_bytes"] = plain["weights"]
             was_changed = packed.sha256 != plain["sha256"]
         except (LookupError, TypeError, ValueError, AttributeError, SafetensorError) as error:

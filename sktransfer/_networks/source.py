@@ -20,6 +20,7 @@ from sktransfer._networks.catalogue import FAMILIES
 from sktransfer._networks.hub import PREFIX, HubSource
 from sktransfer._networks.identity import config_in, identity_of, names_code, sha256_of
 from sktransfer._networks.packed import PackedNetwork
+from sktransfer._networks.preprocessing import AS_KERAS_HUB_SAYS
 from sktransfer._networks.tiny import WEIGHTS as TINY_WEIGHTS
 from sktransfer._runtime.backend import weights_folder
 
@@ -194,7 +195,7 @@ class FamilySource:
 class _OwnSource:
     """A network of the user's own: what its kinds have in common."""
 
-    has_automatic_names = False
+    has_automatic_names, converter = False, None
 
     def own_preprocessing(self):
         raise BackboneError(
@@ -223,10 +224,10 @@ class _OwnSource:
         if is_backbone(model):
             from sktransfer._networks.kerashub import Constructed
 
-            return Constructed.copy_of(model, self.asked_size)
+            return Constructed.copy_of(model, self.asked_size, self.converter)
         from sktransfer._networks.graphs import OwnNetwork
 
-        return OwnNetwork.of(model, self.asked_size)
+        return OwnNetwork.of(model, self.asked_size, self.converter)
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,15 @@ class PackedSource(_OwnSource):
     @property
     def has_automatic_names(self):
         return self.packed.has_automatic_names
+
+    @property
+    def converter(self):
+        return self.packed.converter
+
+    def own_preprocessing(self):
+        if self.converter is None:
+            return super().own_preprocessing()
+        return AS_KERAS_HUB_SAYS
 
     def identity(self):
         """What determines the network; None if it names code, which may change."""
