@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from sktransfer._images.decoding import decode, probe
 from sktransfer._images.formats import FORMATS, UnreadableImageError, quiet_pillow
+from sktransfer._images.resizing import Resizing
 from sktransfer._images.sources import content_of, digest_of
 
 RANGE = (0, 255)
@@ -373,3 +374,26 @@ def test_any_small_array_keeps_within_its_range(array):
     assert pixels.shape == (5, 7, 3)
     assert pixels.min() >= -0.01
     assert pixels.max() <= 255.01
+
+
+@pytest.mark.parametrize(
+    ("fit", "first", "last"),
+    [("stretch", 0, 239), ("crop", 80, 159), ("pad", 0, 239)],
+)
+@pytest.mark.parametrize("antialias", [False, True])
+def test_another_aspect_ratio_is_stretched_cut_off_or_padded(fit, first, last, antialias):
+    ramp = np.broadcast_to(np.arange(240, dtype=np.uint8)[:, None, None], (240, 80, 3))
+    resizing = Resizing(fit, antialias=antialias)
+    file = encoded(Image.fromarray(np.ascontiguousarray(ramp)))
+    for content in (ramp, file):
+        pixels = decode(content, (8, 8), RANGE, None, resizing).astype(float)
+        middle = pixels[:, 4, 0]
+        np.testing.assert_allclose(middle[[0, -1]], [first, last], atol=16)
+        assert (pixels[:, 0] == 0).all() == (fit == "pad")
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos5"])
+def test_without_antialiasing_pixels_of_the_same_size_stay(interpolation):
+    resizing = Resizing(interpolation=interpolation, antialias=False)
+    pixels = decode(PIXELS, PIXELS.shape[:2], RANGE, None, resizing)
+    np.testing.assert_allclose(pixels, PIXELS, atol=1e-3)

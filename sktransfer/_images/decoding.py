@@ -59,7 +59,7 @@ def _decode_file(content, size, max_pixels, resizing):
     way = way_upright(image)
     stored_size = size[::-1] if way in SIDEWAYS else size
     try:
-        box = _draft(image, stored_size, resizing) if resizing.by_pillow else None
+        box = _draft(image, stored_size, resizing) if resizing.takes_reduced else None
         pixels = plain_pixels(image)
     except UnreadableImageError:
         raise

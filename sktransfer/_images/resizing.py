@@ -39,18 +39,25 @@ class Resizing:
 
     @property
     def by_pillow(self):
-        """Whether Pillow does it, which may begin with a JPEG at a reduced scale."""
+        """Whether Pillow does it."""
         return self.antialias and self.interpolation in PILLOW
+
+    @property
+    def takes_reduced(self):
+        """Whether it may begin with a JPEG at a reduced scale.
+
+        Not where pixels are counted off at the edges, of which a reduced image has fewer.
+        """
+        return self.by_pillow and self.fit == "stretch"
 
     @property
     def token(self):
         """What stands for it in keys."""
-        fit = "" if self.fit == "stretch" else f"{self.fit}, "
-        if not self.by_pillow:
-            antialias = "antialiased" if self.antialias else "not antialiased"
-            return f"{fit}{self.interpolation}, {antialias}"
-        scales = f"JPEGs at {self.least_scale} times the size, averaged at {REDUCING_GAP}"
-        return f"{fit}{self.interpolation}, {scales}"
+        if self.takes_reduced:
+            jpegs = f"JPEGs at {self.least_scale} times the size, averaged at {REDUCING_GAP}"
+            return f"{self.interpolation}, {jpegs}"
+        antialias = f"averaged at {REDUCING_GAP}" if self.by_pillow else str(self.antialias)
+        return f"{self.fit}, {self.interpolation}, antialias {antialias}"
 
     def of_array(self, array, size):
         """Pixels resized.
