@@ -312,7 +312,7 @@ def test_what_is_in_the_cache_needs_neither_keras_nor_kerashub(tmp_path, images)
     code = (
         "import sys; from sktransfer import PretrainedFeatureTransformer;"
         f"t = PretrainedFeatureTransformer('hub:{preset.folder}', pooling='cls');"
-        f"print(t.fit_transform(['{path}']).sum().hex(), 'keras' in sys.modules)"
+        f"print(float(t.fit_transform(['{path}']).sum()).hex(), 'keras' in sys.modules)"
     )
     runs = [
         subprocess.run(
