@@ -84,8 +84,10 @@ class _Packer:
         source = transformer._source()
         how = transformer._reader(source).preprocessing.how
         network = load_network(source)
+        if network not in self._packed:
+            self._packed[network] = network.pack()
         return {
-            "backbone": self._packed.setdefault(network, network.pack()),
+            "backbone": self._packed[network],
             "weights": "pretrained",
             "backbone_params": None,
             "input_size": network.info.input_size,
