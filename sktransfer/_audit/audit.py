@@ -80,9 +80,9 @@ def audit_images(X, y=None, *, estimator=None, groups=None, n_jobs=None, random_
 
     Images are compared with the 3 nearest by their features. Two are altered copies if the
     edges of one, or of its mirror image, correlate with those of a part of the other by 0.88
-    or more, in squares of 64 pixels. Turned copies, parts of less than 70 % of a side,
-    and altered copies of images of less than 32 pixels a side are not found.
-    ``docs/seeing.md`` says how often it errs.
+    or more, in squares of 64 pixels, and their mean colours are alike. Turned copies, parts of
+    less than 70 % of a side, and altered copies of images of less than 32 pixels a side are
+    not found. ``docs/seeing.md`` says how often it errs.
 
     What 10 % of the images or more are (dark, say) is no finding: it is what they are like.
     Of fewer than 20, none is compared with the rest.

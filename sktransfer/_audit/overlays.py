@@ -21,6 +21,7 @@ COARSE_SIZES = (32, 29, 26, 23)  # of a picture that is a part of the other
 FINE_STEPS = 3  # larger and smaller sizes that are tried
 POSSIBLE = 0.7  # correlation in coarse squares …
 ALIKE = 0.88  # … and, of copies, in fine ones
+COLOUR = 25  # levels between their mean colours, which cropping changes
 FINEST, COARSEST = 0.7, 2.0  # pixels: what is smoother and rougher is no edge
 LEAST_EDGES = 0.5  # levels, the root mean square below which a picture is all noise
 PAIRS_AT_ONCE = 512
@@ -79,7 +80,13 @@ def near_copies(pictures, features):
     pairs = pairs.take(pairs.correlation >= POSSIBLE)
     if len(pairs.whole):
         pairs = _laid_better(greys, pairs)
-    return pairs.take(pairs.correlation >= ALIKE)
+    return pairs.take((pairs.correlation >= ALIKE) & _are_of_one_colour(pictures, pairs))
+
+
+def _are_of_one_colour(pictures, pairs):
+    """Which pairs are of similar colours: not two chequerboards of different ones."""
+    means = np.array([pixels.mean(axis=(0, 1)) for pixels in pictures])
+    return np.ptp([means[pairs.whole], means[pairs.part]], axis=0).max(axis=1) <= COLOUR
 
 
 def _laid_over(greys, some, others):
