@@ -176,7 +176,7 @@ class FineTunedConvNet(ImageEstimator):
     n_features_in_ : int
         Number of values in one row of X; 1 for paths and other single objects.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X; defined only when X has string column names.
     """
 

@@ -83,7 +83,7 @@ class PretrainedFeatureTransformer(
         Number of values in one row of X; 1 for paths and other single objects. It is
         compared only where `image_shape` is set: fit on files, transform arrays.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X; defined only when X has string column names.
 
     Raises
