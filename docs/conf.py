@@ -37,6 +37,7 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 numpydoc_show_class_members = False
+autodoc_typehints = "none"  # docstrings tell the types
 
 if os.environ.get("SKTRANSFER_DOCS_LINKS"):
     intersphinx_mapping = {

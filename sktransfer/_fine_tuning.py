@@ -5,6 +5,7 @@ import pickle
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing, check_random_state
@@ -21,7 +22,7 @@ from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._runtime.tasks import Task
 from sktransfer._training.fitted import FittedNetwork, SuffixSpec, from_state, to_state
 from sktransfer._training.heads import Head, pooling_of
-from sktransfer._training.summary import summarize
+from sktransfer._training.summary import Summary, summarize
 from sktransfer._training.unfreezing import depths_of, is_ladder
 
 
@@ -249,7 +250,7 @@ class FineTunedConvNet(ImageEstimator):
         task.end(dict)
         return result
 
-    def summary(self):
+    def summary(self) -> Summary:
         """What each stage of training looks up, runs and trains, layer by layer.
 
         It goes by the parameters, and so needs the network that `backbone` names, of a
@@ -298,7 +299,7 @@ class FineTunedConvNet(ImageEstimator):
         return summarize(info, depths, n_parameters, kept)
 
     @property
-    def model_(self):
+    def model_(self) -> Any:
         """The whole network as a new Keras model, from preprocessed pixels to logits.
 
         Raises

@@ -13,6 +13,7 @@ PACKAGE = Path(sktransfer.__file__).parent
 # Each place, and what of the package it may import besides itself.
 MAY_IMPORT = {
     "_exceptions": (),
+    "_typing": (),
     "_runtime": ("_exceptions",),
     "_images": ("_runtime", "_exceptions"),
     "_networks": ("_runtime", "_exceptions"),

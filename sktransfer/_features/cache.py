@@ -168,7 +168,7 @@ def _is_used(status, since):
     return since - CLOCK_SECONDS <= status.st_mtime <= time.time() + DAY_SECONDS
 
 
-def clear_cache(cache_dir="default"):
+def clear_cache(cache_dir: str | os.PathLike[str] | None = "default") -> None:
     """Remove all that a cache folder holds: features, and what is known of networks.
 
     Parameters
