@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", "docs/get_started.md", "docs/features.md", "docs/fine_tuning.md")
 MISTAKES = """\
 from sktransfer import FineTunedConvNetClassifier, PretrainedFeatureTransformer
 from sktransfer import ImageAugmentation, load_image_folder
@@ -24,25 +25,6 @@ PretrainedFeatureTransformer().transform(["cat.jpg"]).append(1)
 """
 
 
-def errors_in(code, folder):
-    """Lines of code that mypy does not take, and what it says of them."""
-    path = folder / "example.py"
-    path.write_text(code)
-    options = ["--follow-imports=silent", "--disable-error-code=import-untyped"]
-    options += ["--allow-redefinition", f"--cache-dir={folder / 'mypy'}"]
-    result = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, path],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "MYPYPATH": str(ROOT)},
-    )
-    assert not result.stderr
-    return [
-        (int(line), text) for line, text in re.findall(r":(\d+): error: (.*)", result.stdout)
-    ]
-
-
 def examples_of(document):
     """The Python code of a document, one example after the other."""
     for block in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL):
@@ -50,15 +32,22 @@ def examples_of(document):
         yield "\n".join(prompted) if prompted else block
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/get_started.md", "docs/features.md"])
-def test_examples_pass(name, tmp_path):
+@pytest.mark.slow
+def test_examples_pass_and_mistakes_do_not(tmp_path):
     pytest.importorskip("mypy")
-    code = "\n".join(examples_of(ROOT / name))
-    assert "sktransfer" in code
-    assert errors_in(code, tmp_path) == []
-
-
-def test_mistakes_do_not(tmp_path):
-    pytest.importorskip("mypy")
-    wrong = {line for line, _ in errors_in(MISTAKES, tmp_path)}
-    assert wrong == {*range(4, 4 + len(MISTAKES.splitlines()[3:]))}
+    for number, name in enumerate(DOCUMENTS):
+        code = "\n".join(examples_of(ROOT / name))
+        assert "sktransfer" in code
+        (tmp_path / f"example{number}.py").write_text(code)
+    (tmp_path / "mistakes.py").write_text(MISTAKES)
+    options = ["--follow-imports=silent", "--disable-error-code=import-untyped"]
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, "--allow-redefinition", "."],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+    )
+    found = re.findall(r"^(.*):(\d+): error: ", result.stdout, re.MULTILINE)
+    lines = range(4, MISTAKES.count("\n") + 1)
+    assert sorted(found) == sorted(("mistakes.py", str(line)) for line in lines), result
