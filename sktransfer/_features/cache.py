@@ -50,6 +50,12 @@ class CacheInfo(NamedTuple):
         Rows that were computed.
     bytes : int
         What the folder holds now, on behalf of all processes.
+
+    Examples
+    --------
+    >>> from sktransfer import PretrainedFeatureTransformer
+    >>> PretrainedFeatureTransformer().cache_info()
+    CacheInfo(hits=0, misses=0, bytes=0)
     """
 
     hits: int
