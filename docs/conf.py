@@ -36,6 +36,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 autodoc_typehints = "none"  # docstrings tell the types
 
@@ -51,6 +52,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
     "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
     "doc_module": "sktransfer",
     "backreferences_dir": "generated/backreferences",
     "remove_config_comments": True,
@@ -70,7 +72,8 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
     "navigation_with_keys": False,
 }
-html_sidebars = {"get_started": [], "changelog": [], "questions": []}
+alone = ("changelog", "contributing", "get_started", "how_it_works", "questions")
+html_sidebars = {page: [] for page in alone}
 
 
 def setup(app):

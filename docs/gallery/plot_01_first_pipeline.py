@@ -36,11 +36,13 @@ pipe
 
 from sklearn.model_selection import GridSearchCV
 
+before = features.cache_info()
 search = GridSearchCV(pipe, {"logisticregression__C": [0.001, 0.01, 0.1]}, cv=5)
 search.fit(X[:300], y[:300])
 print(f"best strength {search.best_params_}, cross-validated {search.best_score_:.3f}")
 print(f"on other images {search.score(X[300:], y[300:]):.3f}")
-print(features.cache_info())
+after = features.cache_info()
+print("computed", after.misses - before.misses, "looked up", after.hits - before.hits)
 
 # %%
 # What do the features bring? We compare them with the pixels themselves, for a growing number
