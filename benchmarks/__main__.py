@@ -1,9 +1,9 @@
 """All speeds, and how cost grows: ``python -m benchmarks [quick] [FOLDER]``.
 
 Runs `benchmarks.extraction`, `.wrappers`, `.fine_tuning` and `.growth`, prints their tables
-and writes them to ``speed.md``, with the picture ``growth.png`` beside it, in a folder that
-is ``docs`` unless another is named. Within an hour on 2 cores; ``quick``, of fewer
-photographs, rounds and points, in 10 minutes. Accuracies are a command of their own,
+and writes them to ``speed.md``, with the pictures ``ratios.png`` and ``growth.png`` beside it,
+in a folder that is ``docs`` unless another is named. Within an hour on 2 cores; ``quick``, of
+fewer photographs, rounds and points, in 10 minutes. Accuracies are a command of their own,
 `benchmarks.accuracy`.
 
 The environment variable ``SKTRANSFER_TEST_DATA`` names the folder of real data.
@@ -18,7 +18,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from benchmarks import extraction, fine_tuning, growth, wrappers
+from benchmarks import extraction, fine_tuning, growth, ratios, wrappers
 from benchmarks._timing import HEADER
 
 LIBRARIES = ("sktransfer", "scikit-learn", "numpy", "keras", "tensorflow", "pillow")
@@ -62,11 +62,11 @@ def main(folder="docs", quick=False):
         raise SystemExit(f"no folder {folder!r} to write the page into")
     started = time.perf_counter()
     print(HEADER)
-    ratios = []
+    comparisons = []
     for module in (extraction, wrappers, fine_tuning):
         for comparison in module.comparisons(quick):
             print(comparison, flush=True)
-            ratios.append(str(comparison))
+            comparisons.append(str(comparison))
     growths = growth.show(growth.growths(quick))
     made = MADE.format(
         mode=" quick" if quick else "",
@@ -78,10 +78,11 @@ def main(folder="docs", quick=False):
     )
     page = PAGE.format(
         made=textwrap.fill(made, 95),
-        ratios="\n".join([HEADER, *ratios]),
+        ratios="\n".join([HEADER, *comparisons]),
         growth="\n".join([growth.HEADER, *map(str, growths)]),
     )
     Path(folder, "speed.md").write_text(page)
+    ratios.draw(ratios.read(Path(folder, "speed.md")), Path(folder, "ratios.png"))
     growth.draw(growths, Path(folder, "growth.png"))
 
 

@@ -4,13 +4,14 @@ import inspect
 import numbers
 import os
 import re
+from typing import TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktransfer._features.cache import FeatureCache
+from sktransfer._features.cache import CacheInfo, FeatureCache
 from sktransfer._features.extractor import Extractor, find_info
 from sktransfer._features.reading import ImageReader
 from sktransfer._networks.engines import ENGINES
@@ -20,8 +21,10 @@ from sktransfer._networks.preprocessing import Preprocessing, named
 from sktransfer._networks.source import is_keras_model, source_of
 from sktransfer._runtime.checks import is_shape
 
+Estimator = TypeVar("Estimator", bound=type)
 
-def documented(cls):
+
+def documented(cls: Estimator) -> Estimator:
     """Put the texts that estimators share where the docstring of a class names them."""
     for base in cls.__mro__[1:]:
         if issubclass(base, ImageEstimator):
@@ -151,6 +154,9 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         show them from 2 on.
     """
 
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn does
         "backbone": "no_validation",  # `source_of` does, and knows Keras models
         "weights": [str, os.PathLike, None],
@@ -168,7 +174,7 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
-    def cache_info(self):
+    def cache_info(self) -> CacheInfo:
         """What the cache folder did so far, for this process.
 
         Returns

@@ -1,12 +1,29 @@
 """`FineTunedConvNetClassifier`: augmented training and staged unfreezing."""
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any, Literal, Self
 
+import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktransfer._base import documented
 from sktransfer._fine_tuning import FineTunedConvNet
+from sktransfer._images.augmentation import ImageAugmentation
+from sktransfer._typing import (
+    Backbone,
+    ClassWeight,
+    Engine,
+    Images,
+    OnError,
+    Path,
+    Precision,
+    Preprocessing,
+    RandomState,
+    Unfreeze,
+)
 
 
 @documented
@@ -184,42 +201,42 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
 
     def __init__(
         self,
-        backbone="efficientnet_v2_b0",
+        backbone: Backbone = "efficientnet_v2_b0",
         *,
-        weights="pretrained",
-        backbone_params=None,
-        input_size=None,
-        preprocessing="backbone",
-        input_range=(0, 255),
-        image_shape=None,
-        precision="float32",
-        engine="keras",
-        max_image_pixels=None,
-        conv_filters=(),
-        pooling="auto",
-        hidden_units=(),
-        dropout=0.2,
-        head_C=None,
-        unfreeze="auto",
-        augmentation="default",
-        augmentation_views=8,
-        head_epochs=20,
-        fine_tune_epochs=None,
-        head_learning_rate=1e-3,
-        fine_tune_learning_rate=1e-4,
-        optimizer="adam",
-        batch_size=16,
-        validation_fraction=0.1,
-        early_stopping=True,
-        n_iter_no_change=5,
-        class_weight=None,
-        cache_dir="default",
-        on_error="raise",
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-        keras_callbacks=None,
-    ):
+        weights: Path | None = "pretrained",
+        backbone_params: dict[str, Any] | None = None,
+        input_size: Sequence[int] | None = None,
+        preprocessing: Preprocessing = "backbone",
+        input_range: Sequence[float] = (0, 255),
+        image_shape: Sequence[int] | None = None,
+        precision: Precision = "float32",
+        engine: Engine = "keras",
+        max_image_pixels: int | None = None,
+        conv_filters: Sequence[int] = (),
+        pooling: Literal["auto", "avg", "cls", "max"] | None = "auto",
+        hidden_units: Sequence[int] = (),
+        dropout: float = 0.2,
+        head_C: float | None = None,
+        unfreeze: Unfreeze = "auto",
+        augmentation: ImageAugmentation | Literal["default"] | None = "default",
+        augmentation_views: int | None = 8,
+        head_epochs: int = 20,
+        fine_tune_epochs: int | None = None,
+        head_learning_rate: float = 1e-3,
+        fine_tune_learning_rate: float = 1e-4,
+        optimizer: Any = "adam",
+        batch_size: int = 16,
+        validation_fraction: float = 0.1,
+        early_stopping: bool = True,
+        n_iter_no_change: int = 5,
+        class_weight: ClassWeight = None,
+        cache_dir: Path | None = "default",
+        on_error: OnError = "raise",
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+        keras_callbacks: list[Any] | None = None,
+    ) -> None:
         self.backbone = backbone
         self.weights = weights
         self.backbone_params = backbone_params
@@ -256,7 +273,15 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         self.keras_callbacks = keras_callbacks
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
+    def fit(
+        self,
+        X: Images,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Images | None = None,
+        y_val: Any = None,
+    ) -> Self:
         """Train the head, then the stages of `unfreeze`.
 
         Parameters
@@ -305,7 +330,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         self.head_C_ = result.head_strength
         return self
 
-    def predict(self, X):
+    def predict(self, X: Images) -> np.ndarray:
         """The most probable label of each image.
 
         Parameters
@@ -329,7 +354,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         outputs, target = self._outputs(X, on_error="raise")
         return target.predictions(outputs)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Images) -> np.ndarray:
         """The probability of each class, or of each label.
 
         Parameters
@@ -354,7 +379,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         outputs, target = self._outputs(X, self.on_error)
         return target.probabilities(outputs)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Images) -> np.ndarray:
         """The network's logits.
 
         Parameters

@@ -1,7 +1,9 @@
 """`compare_backbones`: several networks on one's own images."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
@@ -13,6 +15,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from sktransfer._transformer import PretrainedFeatureTransformer
+from sktransfer._typing import Backbone, Images
 
 BACKBONES = ("mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_b0")
 N_TIMED = 20  # images that are timed
@@ -43,15 +46,15 @@ class BackboneComparison:
 
 
 def compare_backbones(
-    X,
-    y,
-    backbones=BACKBONES,
+    X: Images,
+    y: Any,
+    backbones: Iterable[Backbone] = BACKBONES,
     *,
-    transformer=None,
-    estimator=None,
-    cv=5,
-    scoring=None,
-):
+    transformer: PretrainedFeatureTransformer | None = None,
+    estimator: Any = None,
+    cv: Any = 5,
+    scoring: Any = None,
+) -> list[BackboneComparison]:
     """Try several networks on images: how accurate, how quick and how large each one is.
 
     Features of each network are computed once and kept in the cache, as ever: what is

@@ -43,6 +43,12 @@ class BadRow(NamedTuple):
         The path, where the row is one.
     reason : str
         What is wrong with it.
+
+    Examples
+    --------
+    >>> from sktransfer import BadRow
+    >>> print(BadRow(3, "lost.jpg", "does not exist"))
+    row 3: lost.jpg does not exist
     """
 
     row: int
@@ -55,7 +61,17 @@ class BadRow(NamedTuple):
 
 
 class SktransferError(Exception):
-    """Base class of the errors of this package."""
+    """Base class of the errors of this package.
+
+    Examples
+    --------
+    >>> from sktransfer import PretrainedFeatureTransformer, SktransferError
+    >>> try:
+    ...     PretrainedFeatureTransformer("resnet").fit(["cat.jpg"])
+    ... except SktransferError as error:
+    ...     print(type(error).__name__)
+    BackboneError
+    """
 
 
 class InvalidImagesError(SktransferError, ValueError):
@@ -72,6 +88,15 @@ class InvalidImagesError(SktransferError, ValueError):
     ----------
     rows : list of BadRow
         All of them, in the order of X.
+
+    Examples
+    --------
+    >>> from sktransfer import InvalidImagesError, PretrainedFeatureTransformer
+    >>> try:
+    ...     PretrainedFeatureTransformer("tiny").transform(["lost.jpg"])
+    ... except InvalidImagesError as error:
+    ...     print(error.rows[0].row, error.rows[0].reason)
+    0 does not exist
     """
 
     def __init__(self, rows, name="X"):
@@ -83,27 +108,86 @@ class InvalidImagesError(SktransferError, ValueError):
 
 
 class BackboneError(SktransferError, ValueError):
-    """There is no such backbone, layer or weights file, or it cannot be used."""
+    """There is no such backbone, layer or weights file, or it cannot be used.
+
+    Examples
+    --------
+    >>> from sktransfer import BackboneError, PretrainedFeatureTransformer
+    >>> try:
+    ...     PretrainedFeatureTransformer("vgg61").fit(["cat.jpg"])
+    ... except BackboneError as error:
+    ...     print(str(error).split(";")[0])
+    no backbone 'vgg61'
+    """
 
 
 class InvalidStateError(SktransferError, ValueError):
-    """A stored model is of another format, or its arrays are not those stored."""
+    """A stored model is of another format, or its arrays are not those stored.
+
+    Examples
+    --------
+    >>> from sktransfer import InvalidStateError, PretrainedFeatureTransformer
+    >>> state = PretrainedFeatureTransformer().__getstate__()
+    >>> state["backbone"] = {"config": "from a stranger"}
+    >>> try:
+    ...     PretrainedFeatureTransformer().__setstate__(state)
+    ... except InvalidStateError as error:
+    ...     print(str(error).split(":")[0])
+    the stored network cannot be read
+    """
 
 
 class ForkedProcessError(SktransferError, RuntimeError):
-    """A network was used in this process's parent before the fork."""
+    """A network was used in this process's parent before the fork.
+
+    Examples
+    --------
+    joblib's processes do not fork, and so never raise it.
+
+    >>> from sktransfer import ForkedProcessError
+    >>> issubclass(ForkedProcessError, RuntimeError)
+    True
+    """
 
 
 class CacheWarning(UserWarning):
-    """The cache cannot be used: features are right, but will be computed again."""
+    """The cache cannot be used: features are right, but will be computed again.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sktransfer import CacheWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", CacheWarning)  # or "ignore"
+    """
 
 
 class InvalidImagesWarning(UserWarning):
-    """Some rows of X are no readable images: they have NaN, or are left out of a fit."""
+    """Some rows of X are no readable images: they have NaN, or are left out of a fit.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sktransfer import InvalidImagesWarning, PretrainedFeatureTransformer
+    >>> transformer = PretrainedFeatureTransformer("tiny", on_error="nan")
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", InvalidImagesWarning)
+    ...     features = transformer.transform(["lost.jpg"])
+    >>> features.shape, features[0, 0]
+    ((1, 768), np.float32(nan))
+    """
 
 
 class VersionWarning(UserWarning):
-    """A model was stored with other versions of the libraries."""
+    """A model was stored with other versions of the libraries.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sktransfer import VersionWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", VersionWarning)  # or "ignore"
+    """
 
 
 def warn(message, category=UserWarning):

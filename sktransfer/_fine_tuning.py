@@ -5,6 +5,7 @@ import pickle
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing, check_random_state
@@ -21,7 +22,7 @@ from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._runtime.tasks import Task
 from sktransfer._training.fitted import FittedNetwork, SuffixSpec, from_state, to_state
 from sktransfer._training.heads import Head
-from sktransfer._training.summary import summarize
+from sktransfer._training.summary import Summary, summarize
 from sktransfer._training.unfreezing import depths_of, is_ladder
 
 
@@ -183,7 +184,7 @@ class FineTunedConvNet(ImageEstimator):
     n_features_in_ : int
         Number of values in one row of X; 1 for paths and other single objects.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X; defined only when X has string column names.
     """
 
@@ -258,7 +259,7 @@ class FineTunedConvNet(ImageEstimator):
         task.end(dict)
         return result
 
-    def summary(self):
+    def summary(self) -> Summary:
         """What each stage of training looks up, runs and trains, layer by layer.
 
         It goes by the parameters, and so needs the network that `backbone` names, of a
@@ -307,7 +308,7 @@ class FineTunedConvNet(ImageEstimator):
         return summarize(info, depths, n_parameters, kept)
 
     @property
-    def model_(self):
+    def model_(self) -> Any:
         """The whole network as a new Keras model, as `to_keras` returns it.
 
         Raises

@@ -2,6 +2,8 @@
 
 import math
 import numbers
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
@@ -12,7 +14,18 @@ from sktransfer._base import ImageEstimator, documented
 from sktransfer._exceptions import BackboneError
 from sktransfer._images.inputs import check_images
 from sktransfer._runtime.tasks import Task, watch_extraction
-from sktransfer._training.summary import summarize
+from sktransfer._training.summary import Summary, summarize
+from sktransfer._typing import (
+    Backbone,
+    Engine,
+    Images,
+    OnError,
+    Path,
+    Precision,
+    Preprocessing,
+)
+
+Out = TypeVar("Out")  # an array that need not be NumPy's
 
 
 @documented
@@ -86,7 +99,7 @@ class PretrainedFeatureTransformer(
         Number of values in one row of X; 1 for paths and other single objects. It is
         compared only where `image_shape` is set: fit on files, transform arrays.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X; defined only when X has string column names.
 
     Raises
@@ -166,24 +179,24 @@ class PretrainedFeatureTransformer(
 
     def __init__(
         self,
-        backbone="efficientnet_v2_b0",
+        backbone: Backbone = "efficientnet_v2_b0",
         *,
-        weights="pretrained",
-        backbone_params=None,
-        layer=None,
-        pooling=None,
-        input_size=None,
-        preprocessing="backbone",
-        input_range=(0, 255),
-        image_shape=None,
-        precision="float32",
-        engine="keras",
-        max_image_pixels=None,
-        cache_dir="default",
-        on_error="raise",
-        n_jobs=None,
-        verbose=0,
-    ):
+        weights: Path | None = "pretrained",
+        backbone_params: dict[str, Any] | None = None,
+        layer: str | list[str] | None = None,
+        pooling: Literal["avg", "cls", "max"] | None = None,
+        input_size: Sequence[int] | None = None,
+        preprocessing: Preprocessing = "backbone",
+        input_range: Sequence[float] = (0, 255),
+        image_shape: Sequence[int] | None = None,
+        precision: Precision = "float32",
+        engine: Engine = "keras",
+        max_image_pixels: int | None = None,
+        cache_dir: Path | None = "default",
+        on_error: OnError = "raise",
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.backbone = backbone
         self.weights = weights
         self.backbone_params = backbone_params
@@ -202,7 +215,7 @@ class PretrainedFeatureTransformer(
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Images, y: object = None) -> Self:
         """Check the parameters and the form of X; no image is opened.
 
         Parameters
@@ -223,7 +236,7 @@ class PretrainedFeatureTransformer(
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Images, y: object = None) -> np.ndarray:
         """Fit, then look the features of images up, or compute and keep them.
 
         Parameters
@@ -242,7 +255,7 @@ class PretrainedFeatureTransformer(
         task.end(dict)
         return features
 
-    def transform(self, X):
+    def transform(self, X: Images) -> np.ndarray:
         """Look the features of images up, or compute and keep them.
 
         Parameters
@@ -257,7 +270,7 @@ class PretrainedFeatureTransformer(
         self._validate_params()
         return self._transform(X)
 
-    def transform_batches(self, X, *, batch_size=1000):
+    def transform_batches(self, X: Images, *, batch_size: int = 1000) -> Iterator[np.ndarray]:
         """Yield the features of images batch by batch, where all would not fit into memory.
 
         The features are those of `transform`. Parameters and the form of X are checked at
@@ -299,7 +312,7 @@ class PretrainedFeatureTransformer(
         sources = check_images(self, X, reset=False)
         return self._batches(self._feature_extractor(), sources, batch_size)
 
-    def transform_into(self, X, out, *, batch_size=1000):
+    def transform_into(self, X: Images, out: Out, *, batch_size: int = 1000) -> Out:
         """Write the features of images into an array that need not be in memory.
 
         Parameters
@@ -345,7 +358,7 @@ class PretrainedFeatureTransformer(
             done += len(features)
         return out
 
-    def layer_names(self):
+    def layer_names(self) -> list[str]:
         """The names that `layer` can take, from the first layer to the last.
 
         Returns
@@ -372,7 +385,7 @@ class PretrainedFeatureTransformer(
         layers = self._info(self._source()).layers
         return [layer.name for layer in layers if layer.shape is not None]
 
-    def summary(self):
+    def summary(self) -> Summary:
         """The layers of the network, their shapes and their parameters.
 
         Returns
@@ -398,7 +411,7 @@ class PretrainedFeatureTransformer(
         """
         return summarize(self._info(self._source()), depths=[])
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """The names of the features.
 
         Parameters

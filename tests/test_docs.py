@@ -38,9 +38,9 @@ def test_examples_in_documents(path):
     run([doctest.DocTestParser().get_doctest(path.read_text(), {}, path.name, str(path), 0)])
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS)
-def test_every_estimator_has_an_example(kind):
-    assert ">>> " in kind.__doc__
+@pytest.mark.parametrize("public", OBJECTS, ids=lambda public: public.__name__)
+def test_every_public_name_has_an_example(public):
+    assert ">>> " in public.__doc__
 
 
 def test_documents_link_to_files_that_exist():

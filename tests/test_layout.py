@@ -13,6 +13,7 @@ PACKAGE = Path(sktransfer.__file__).parent
 # Each place, and what of the package it may import besides itself.
 MAY_IMPORT = {
     "_exceptions": (),
+    "_typing": (),
     "_runtime": ("_exceptions",),
     "_images": ("_runtime", "_exceptions"),
     "_networks": ("_images", "_runtime", "_exceptions"),
@@ -35,7 +36,7 @@ PUBLIC = (
     "_regressor",
 )  # may import all of these, not each other
 ABOVE = {
-    "_comparison": ("_transformer",),
+    "_comparison": ("_transformer", "_typing"),
     "_displays": ("_training", "_features", "_images", "_exceptions", *PUBLIC),
     "_audit": ("_displays", "_images", "_exceptions", *PUBLIC),
     "_deployment": (*MAY_IMPORT, *PUBLIC),

@@ -1,8 +1,10 @@
 """`TrainingHistoryDisplay`: loss and metrics against epochs, and the strength of the head."""
 
 from itertools import accumulate, pairwise
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
@@ -69,15 +71,22 @@ class TrainingHistoryDisplay:
     """
 
     def __init__(
-        self, *, history, best_epoch=None, head_losses=None, strength_name="strength"
-    ):
+        self,
+        *,
+        history: dict[str, list],
+        best_epoch: int | None = None,
+        head_losses: Any = None,
+        strength_name: str = "strength",
+    ) -> None:
         self.history = history
         self.best_epoch = best_epoch
         self.head_losses = head_losses
         self.strength_name = strength_name
 
     @classmethod
-    def from_estimator(cls, estimator, *, smoothing=0.8, ax=None):
+    def from_estimator(
+        cls, estimator: Any, *, smoothing: float = 0.8, ax: ArrayLike | None = None
+    ) -> Self:
         """Draw the training of a fitted estimator.
 
         Parameters
@@ -115,7 +124,14 @@ class TrainingHistoryDisplay:
         return display.plot(smoothing=smoothing, ax=ax)
 
     @classmethod
-    def from_history(cls, history, *, best_epoch=None, smoothing=0.8, ax=None):
+    def from_history(
+        cls,
+        history: dict[str, list],
+        *,
+        best_epoch: int | None = None,
+        smoothing: float = 0.8,
+        ax: ArrayLike | None = None,
+    ) -> Self:
         """Draw a history.
 
         Parameters
@@ -132,7 +148,7 @@ class TrainingHistoryDisplay:
         check_matplotlib_support(f"{cls.__name__}.from_history")
         return cls(history=history, best_epoch=best_epoch).plot(smoothing=smoothing, ax=ax)
 
-    def plot(self, *, smoothing=0.8, ax=None):
+    def plot(self, *, smoothing: float = 0.8, ax: ArrayLike | None = None) -> Self:
         """Draw it.
 
         Parameters

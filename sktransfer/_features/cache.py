@@ -50,6 +50,12 @@ class CacheInfo(NamedTuple):
         Rows that were computed.
     bytes : int
         What the folder holds now, on behalf of all processes.
+
+    Examples
+    --------
+    >>> from sktransfer import PretrainedFeatureTransformer
+    >>> PretrainedFeatureTransformer().cache_info()
+    CacheInfo(hits=0, misses=0, bytes=0)
     """
 
     hits: int
@@ -168,7 +174,7 @@ def _is_used(status, since):
     return since - CLOCK_SECONDS <= status.st_mtime <= time.time() + DAY_SECONDS
 
 
-def clear_cache(cache_dir="default"):
+def clear_cache(cache_dir: str | os.PathLike[str] | None = "default") -> None:
     """Remove all that a cache folder holds: features, and what is known of networks.
 
     Parameters

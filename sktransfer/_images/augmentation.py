@@ -3,6 +3,7 @@
 import hashlib
 import json
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -101,17 +102,17 @@ class ImageAugmentation(BaseEstimator):
 
     def __init__(
         self,
-        rotation_range=10.0,
-        width_shift_range=0.1,
-        height_shift_range=0.1,
-        shear_range=0.0,
-        zoom_range=0.1,
-        horizontal_flip=False,
-        vertical_flip=False,
-        brightness_range=0.0,
-        fill_mode="nearest",
-        seed=0,
-    ):
+        rotation_range: float = 10.0,
+        width_shift_range: float = 0.1,
+        height_shift_range: float = 0.1,
+        shear_range: float = 0.0,
+        zoom_range: float = 0.1,
+        horizontal_flip: bool = False,
+        vertical_flip: bool = False,
+        brightness_range: float = 0.0,
+        fill_mode: Literal["nearest", "reflect", "wrap", "constant"] = "nearest",
+        seed: int = 0,
+    ) -> None:
         self.rotation_range = rotation_range
         self.width_shift_range = width_shift_range
         self.height_shift_range = height_shift_range
@@ -123,7 +124,9 @@ class ImageAugmentation(BaseEstimator):
         self.fill_mode = fill_mode
         self.seed = seed
 
-    def view(self, pixels, digest=None, index=1):
+    def view(
+        self, pixels: np.ndarray, digest: bytes | None = None, index: int = 1
+    ) -> np.ndarray:
         """One view of an image.
 
         Parameters

@@ -1,6 +1,7 @@
 """A folder of images, one sub-folder for each class → paths and labels."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -15,7 +16,12 @@ PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "test
 OF_FILE_MANAGERS = ("Thumbs.db", "desktop.ini", "__MACOSX")
 
 
-def load_image_folder(path, *, allowed_extensions=EXTENSIONS, recursive=True):
+def load_image_folder(
+    path: str | os.PathLike[str],
+    *,
+    allowed_extensions: Sequence[str] = EXTENSIONS,
+    recursive: bool = True,
+) -> Bunch:
     """List the images in a folder that has a sub-folder for each class.
 
     No image is opened. Left out are files with other extensions, hidden files, and what file

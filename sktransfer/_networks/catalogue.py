@@ -136,7 +136,7 @@ class BackboneRecord:
     images_per_second: float
 
 
-def list_backbones():
+def list_backbones() -> list[BackboneRecord]:
     """What `backbone` may be by name, and what is known of each network.
 
     Returns
