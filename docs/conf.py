@@ -29,7 +29,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery"]  # the gallery is built into auto_gallery
+exclude_patterns = ["_build", "gallery", "pictures"]  # the gallery is built into auto_gallery
 templates_path = ["_templates"]
 default_role = "py:obj"
 myst_enable_extensions = ["colon_fence", "deflist"]

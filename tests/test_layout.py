@@ -38,7 +38,7 @@ PUBLIC = (
 ABOVE = {
     "_comparison": ("_transformer", "_typing"),
     "_displays": ("_training", "_features", "_images", "_exceptions", *PUBLIC),
-    "_audit": ("_displays", "_images", "_exceptions", *PUBLIC),
+    "_audit": ("_displays", "_images", "_exceptions", "_typing", *PUBLIC),
     "_deployment": (*MAY_IMPORT, *PUBLIC),
     "_cli": ("sktransfer", "_images"),
     "__main__": ("_cli",),

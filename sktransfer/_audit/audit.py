@@ -1,9 +1,11 @@
 """`audit_images`: look at images, and at their labels, before anything is trained."""
 
 from copy import copy
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -19,6 +21,7 @@ from sktransfer._audit.report import AuditReport
 from sktransfer._displays.tiles import Pictures, image_estimator_in
 from sktransfer._images.formats import UnreadableImageError
 from sktransfer._transformer import PretrainedFeatureTransformer
+from sktransfer._typing import Images, RandomState
 
 LONGEST = 128  # pixels of the pictures that are looked at
 JUDGED = ("binary", "multiclass")  # what labels are, by `type_of_target`
@@ -28,7 +31,15 @@ SHARED = (  # parameters of networks that a classifier and a transformer have
 )
 
 
-def audit_images(X, y=None, *, estimator=None, groups=None, n_jobs=None, random_state=0):
+def audit_images(
+    X: Images,
+    y: Any = None,
+    *,
+    estimator: Any = None,
+    groups: ArrayLike | None = None,
+    n_jobs: int | None = None,
+    random_state: RandomState = 0,
+) -> AuditReport:
     """Look for what is wrong with images and labels, before anything is trained.
 
     Found are files that cannot be read, copies (of the same content, or altered: resized,

@@ -1,12 +1,17 @@
 """`bundle`: a fitted estimator whose networks travel with it."""
 
+from typing import TypeVar
+
 from sktransfer._deployment.nested import copied, nested_estimators
 from sktransfer._features.computing import load_network
 from sktransfer._networks.preprocessing import AS_KERAS_HUB_SAYS
 from sktransfer._transformer import PretrainedFeatureTransformer
+from sktransfer._typing import Path
+
+Model = TypeVar("Model")
 
 
-def bundle(estimator, *, cache_dir=None):
+def bundle(estimator: Model, *, cache_dir: Path | None = None) -> Model:
     """A copy of an estimator that predicts anywhere, its networks packed inside.
 
     A stored `PretrainedFeatureTransformer` has a few hundred bytes: where it is loaded, it

@@ -1,5 +1,7 @@
 """`to_keras`: a fitted estimator as one Keras model."""
 
+from typing import Any
+
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -7,7 +9,7 @@ from sktransfer._fine_tuning import FineTunedConvNet
 from sktransfer._transformer import PretrainedFeatureTransformer
 
 
-def to_keras(estimator):
+def to_keras(estimator: Any) -> Any:
     """A fitted estimator as one Keras model, from pixels to what it predicts.
 
     The model takes RGB pixels from 0 to 255 at the input size of the network;

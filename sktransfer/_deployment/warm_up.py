@@ -1,14 +1,17 @@
 """`warm_up`: what the first prediction would have to wait for."""
 
 import io
+from typing import TypeVar
 
 from sktransfer._deployment.nested import nested_estimators
 from sktransfer._features.computing import load_network
 from sktransfer._fine_tuning import FineTunedConvNet
 from sktransfer._networks.engines import ENGINES
 
+Model = TypeVar("Model")
 
-def warm_up(estimator):
+
+def warm_up(estimator: Model) -> Model:
     """Load and compile the networks of an estimator, so that its first prediction is quick.
 
     Without it, the first image waits until TensorFlow is imported, the network is built and

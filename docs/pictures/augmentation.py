@@ -1,4 +1,4 @@
-"""Views of digits: ``python docs/gallery/augmentation.py``."""
+"""Views of digits: ``python docs/pictures/augmentation.py``."""
 
 from _digits import TINY, digits, save
 

@@ -1,4 +1,4 @@
-"""The curves of `docs/progress.md`: ``python docs/gallery/history.py``."""
+"""The curves of `docs/progress.md`: ``python docs/pictures/history.py``."""
 
 from _digits import TINY, digits, save
 

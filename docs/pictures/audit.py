@@ -1,4 +1,4 @@
-"""Faults among digits, made by hand, and found: ``python docs/gallery/audit.py``."""
+"""Faults among digits, made by hand, and found: ``python docs/pictures/audit.py``."""
 
 from types import SimpleNamespace
 

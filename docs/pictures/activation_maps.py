@@ -1,4 +1,4 @@
-"""Where the evidence for digits lies: ``python docs/gallery/activation_maps.py``."""
+"""Where the evidence for digits lies: ``python docs/pictures/activation_maps.py``."""
 
 import numpy as np
 from _digits import TINY, digits, save

@@ -1,4 +1,4 @@
-"""The worst predictions of digits: ``python docs/gallery/predictions.py``."""
+"""The worst predictions of digits: ``python docs/pictures/predictions.py``."""
 
 from _digits import digits, fitted, save
 
