@@ -13,7 +13,7 @@ from sktransfer._displays.tiles import BLUE, ORANGE
 
 NO_METRICS = ("loss", "stage", "kept")  # in a history, whose other figures are metrics
 CURVES = (("", "training", BLUE), ("val_", "validation", ORANGE))  # prefix, label, colour
-PANEL_INCHES = 4.5
+PANEL_INCHES = 4.0
 STAR = {"marker": "*", "markersize": 13, "markeredgecolor": "black", "linestyle": ""}
 ROLLED_BACK = {"alpha": 0.35, "linestyle": "--"}
 
