@@ -22,7 +22,8 @@ def test_the_reference_names_every_public_name_once():
 @pytest.mark.slow
 def test_it_builds_without_a_warning(tmp_path):
     pytest.importorskip("sphinx_gallery")
-    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns(*BUILT))
+    for name in ("docs", "benchmarks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns(*BUILT))
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, tmp_path)
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-D", "plot_gallery=0"]
