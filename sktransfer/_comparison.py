@@ -35,6 +35,17 @@ class BackboneComparison:
     n_features : int
     n_parameters : int
         Of the network up to its last layer. Each takes 4 bytes.
+
+    See Also
+    --------
+    compare_backbones : Returns one for each network.
+
+    Examples
+    --------
+    >>> from sktransfer import BackboneComparison
+    >>> one = BackboneComparison("vgg16", 0.91, 0.02, 99.0, 512, 14_714_688)
+    >>> f"{one.backbone}: {one.mean_score}, {4 * one.n_parameters / 1e6:.0f} MB"
+    'vgg16: 0.91, 59 MB'
     """
 
     backbone: object

@@ -47,6 +47,18 @@ class AuditReport:
     See Also
     --------
     audit_images : Makes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktransfer import PretrainedFeatureTransformer, audit_images
+    >>> X = np.random.default_rng(0).integers(0, 256, (3, 8, 8), np.uint8)
+    >>> X[2] = X[0]
+    >>> print(audit_images(X, estimator=PretrainedFeatureTransformer("tiny")))
+    3 images, 1 of them with findings
+    <BLANKLINE>
+    exact duplicate: 1 (the content is that of an earlier image)
+      row 2: of row 0
     """
 
     def __init__(self, findings, pictures, label_quality=None):

@@ -125,6 +125,16 @@ class BackboneRecord:
     images_per_second : float
         How many images went through it in a second on 2 cores of an AMD EPYC, which did other
         work too, with random weights. Compare them with one another only.
+
+    See Also
+    --------
+    list_backbones : Returns one for each network.
+
+    Examples
+    --------
+    >>> from sktransfer import list_backbones
+    >>> next(b for b in list_backbones() if b.name == "vgg16").top_1
+    71.3
     """
 
     name: str
