@@ -151,7 +151,7 @@ def test_a_report_in_text_in_html_and_in_pictures(tmp_path):
     assert [title.split("\n")[0] for title in titles] == [
         "unreadable",
         "exact duplicate",
-        "row 4",
+        "the original:",
     ]
     figure.savefig(tmp_path / "audit.png")
     mpl.pyplot.close("all")

@@ -36,7 +36,7 @@ from sktransfer import (
 )
 from sktransfer._features import keys, writer
 from sktransfer._features.segments import SUFFIX
-from sktransfer._networks import source
+from sktransfer._networks import identity
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (200, 8, 8), dtype=np.uint8)
 LABELS = np.arange(len(IMAGES)) % 2
@@ -511,7 +511,7 @@ def later(monkeypatch):
     @contextlib.contextmanager
     def context():
         with monkeypatch.context() as patch:
-            patch.setattr(source, "FORMAT", 99)  # of what is known of networks …
+            patch.setattr(identity, "FORMAT", 99)  # of what is known of networks …
             patch.setattr(keys, "FORMAT", 99)  # … and of rows
             yield
 

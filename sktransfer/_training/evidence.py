@@ -6,7 +6,7 @@ from sktransfer._networks.engines.keras import gradient
 from sktransfer._networks.preprocessing import Preprocessing
 from sktransfer._runtime.interrupts import held_back
 from sktransfer._runtime.keras import keras
-from sktransfer._training.suffix import whole_model
+from sktransfer._training.suffix import model_of_outputs
 
 
 @held_back()
@@ -30,7 +30,7 @@ def evidence_maps(fitted, pixels, outputs):
     maps : float32 ndarray of shape (n_images, height, width), or None
         None if the head lies on features without places.
     """
-    model = whole_model(fitted)
+    model = model_of_outputs(fitted)
     n_layers = len(list(fitted.suffix.head.layers(pooled=False)))
     map_below = model.layers[-n_layers].input
     if len(map_below.shape) != 4:

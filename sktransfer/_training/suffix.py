@@ -201,6 +201,15 @@ def _give_back(key, suffix):
 def whole_model(fitted, target):
     """A fitted network as one new Keras model, from pixels to what is predicted."""
     arithmetic = Preprocessing(fitted.preprocessing).in_keras()
+    with plain_settings():
+        model = on_pixels(model_of_outputs(fitted), arithmetic)
+        predicted = target.in_keras(model.outputs[0])
+        return exportable(keras.Model(model.inputs[0], predicted))
+
+
+@held_back()
+def model_of_outputs(fitted):
+    """A fitted network as one new Keras model, from preprocessed pixels to its outputs."""
     base = fitted.source().graph()
     operations = list(base.operations)
     for position, arrays in fitted.weights.base.items():
@@ -211,9 +220,7 @@ def whole_model(fitted, target):
         for layer in layers:
             x = layer(x)
         _assign(_weights_of(layers), fitted.weights.head)
-        model = on_pixels(keras.Model(base.inputs[0], x), arithmetic)
-        predicted = target.in_keras(model.outputs[0])
-        return exportable(keras.Model(model.inputs[0], predicted))
+        return keras.Model(base.inputs[0], x)
 
 
 def initial_head(shapes, rng):
