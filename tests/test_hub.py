@@ -1,5 +1,6 @@
 """Networks of KerasHub, from presets that are stored with random weights."""
 
+import contextlib
 import json
 import pickle
 import subprocess
@@ -180,7 +181,11 @@ def cut_and_trained(preset, X):
     )
     X, y = [*X, *X], [0, 1, 0, 1]
     classifier.fit(X, y)
-    summary = classifier.summary()
+    # SigLIP's layers tell a wrong shape: it is cut nowhere, and summary() says so.
+    tells_wrongly = type(preset.tower).__name__ == "SigLIPVisionEncoder"
+    said = pytest.warns(UserWarning, match="0% of the work can be cached")
+    with said if tells_wrongly else contextlib.nullcontext():
+        summary = classifier.summary()
     trained = [layer for layer in summary.layers if layer.stages[1] == "trained"]
     assert len(trained) > 1
     assert summary.cuts[1] != summary.cuts[0]

@@ -4,6 +4,8 @@ import math
 import re
 from collections import defaultdict
 
+import numpy as np
+
 from sktransfer._images.resizing import STRETCHED
 from sktransfer._networks.info import LayerInfo, NetworkInfo
 from sktransfer._networks.tokens import Tokens
@@ -60,9 +62,9 @@ def describe(network, has_automatic_names):
 def _layers(model, names):
     """What is known of each layer."""
     operations, tensors, nodes = list(model.operations), tensors_of(model), nodes_of(model)
-    tokens = Tokens.of(model, tensors)
-    for name, operation, tensor in zip(names, operations, tensors, strict=True):
-        shape = None if tensor is None else tuple(tensor.shape[1:])
+    tokens, shapes = Tokens.of(model, tensors), _shapes(model, tensors)
+    described = zip(names, operations, tensors, shapes, strict=True)
+    for name, operation, tensor, shape in described:
         yield LayerInfo(
             name=name,
             shape=shape,
@@ -73,6 +75,20 @@ def _layers(model, names):
             inputs=tuple(_inputs_of(operation, nodes[id(operation)], operations)),
             n_special=tokens.n_special(shape),
         )
+
+
+def _shapes(model, tensors):
+    """The shapes of what layers make of one image; None where they tell it wrongly.
+
+    Those of KerasHub are tried: SigLIP's say that they make a token more.
+    """
+    told = [tensor if tensor is None else tuple(tensor.shape[1:]) for tensor in tensors]
+    if not any(type(o).__module__.startswith("keras_hub.") for o in model.operations):
+        return told
+    image = np.zeros((1, *model.input_shape[1:]), np.float32)
+    known = [tensor for tensor in tensors if tensor is not None]
+    made = iter(keras.Model(model.inputs[0], known)(image, training=False))
+    return [s if s is not None and tuple(next(made).shape[1:]) == s else None for s in told]
 
 
 def fresh_names(operations):
