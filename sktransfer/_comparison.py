@@ -7,10 +7,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import check_cv, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
@@ -124,6 +120,11 @@ def compare_backbones(
     >>> tiny.n_features, tiny.mean_score > 0.8
     (48, True)
     """
+    from sklearn.linear_model import LogisticRegression  # which importing us need not wait for
+    from sklearn.model_selection import check_cv, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if transformer is None:
         transformer = PretrainedFeatureTransformer(pooling="avg")
     if estimator is None:

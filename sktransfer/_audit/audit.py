@@ -7,15 +7,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing
 from sklearn.utils.multiclass import type_of_target
 
-from sktransfer._audit.copies import Copies
 from sktransfer._audit.findings import Finding
-from sktransfer._audit.labels import doubts_of
 from sktransfer._audit.pixels import Measures, pixel_findings
 from sktransfer._audit.report import AuditReport
 from sktransfer._displays.tiles import Pictures, image_estimator_in
@@ -118,6 +115,8 @@ def audit_images(
     >>> report.rows("two labels"), report.rows("blank")
     (array([7]), array([9]))
     """
+    from sktransfer._audit.copies import Copies  # which importing us need not wait for
+
     estimator = estimator or PretrainedFeatureTransformer(pooling="avg")
     pictures = Pictures.of(X, estimator)
     y, groups = _checked(y, "y", len(pictures)), _checked(groups, "groups", len(pictures))
@@ -174,6 +173,10 @@ def _transformer_of(estimator):
 
 def _doubts(estimator, X, y, features, random_state):
     """What speaks against labels, by a classifier of features or of images."""
+    from sklearn.linear_model import LogisticRegression
+
+    from sktransfer._audit.labels import doubts_of
+
     if isinstance(estimator, PretrainedFeatureTransformer):
         estimator = make_pipeline(
             estimator, StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)

@@ -5,7 +5,6 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
-from sktransfer._displays.evidence import Wanted, evidence_of
 from sktransfer._displays.tiles import (
     Pictures,
     axes_of_tiles,
@@ -147,6 +146,8 @@ class ActivationMapDisplay:
         some = _safe_indexing(X, good)
         if target is not None and np.ndim(target):
             target = np.asarray(target)[good]
+        from sktransfer._displays.evidence import Wanted, evidence_of  # not for all who import
+
         wanted = Wanted.of(estimator, some, target, len(good))
         evidence = evidence_of(estimator, some, pictures.take(good), wanted, method)
         maps = np.full((len(pictures), *evidence.maps.shape[1:]), np.nan)
