@@ -36,7 +36,7 @@ classes, codes = np.unique(y_train, return_inverse=True)
 def prepare(images):
     pixels = np.repeat(images[..., np.newaxis], 3, axis=-1) * (255 / 16)
     pixels = keras.ops.image.resize(pixels, (32, 32), interpolation="bilinear")
-    return keras.ops.convert_to_numpy(pixels) / 127.5 - 1
+    return keras.ops.convert_to_numpy(pixels)
 
 
 # %%
