@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from sktransfer import PretrainedFeatureTransformer, audit_images, load_image_folder
+from sktransfer._cli.learning import network_parameters
 from sktransfer._cli.tables import Table
 
 
@@ -12,14 +13,7 @@ def audit(options):
     """Print what is wrong with images, and save it if that is asked for."""
     X, y, groups = _images(options.folder)
     transformer = PretrainedFeatureTransformer(
-        options.backbone,
-        weights=options.weights,
-        backbone_params=options.backbone_params,
-        preprocessing=None if options.preprocessing == "none" else options.preprocessing,
-        input_size=options.input_size,
-        pooling="avg",
-        n_jobs=options.n_jobs,
-        verbose=1,
+        options.backbone, **network_parameters(options), pooling="avg", verbose=1
     )
     report = audit_images(
         X,

@@ -52,7 +52,7 @@ def fine_tune(options):
     started = _begin(options)
     if options.folder:
         X, y, task = _images(options, FEWEST_TO_HOLD_OUT)
-        network = {"backbone": options.backbone, **_parameters(options)}
+        network = {"backbone": options.backbone, **network_parameters(options)}
         pipeline = _pipeline(network, task, pooling="avg")
         size = {"test_size": HELD_OUT}
     else:
@@ -168,7 +168,7 @@ def _images(options, fewest):
     return table.files, y, task
 
 
-def _parameters(options):
+def network_parameters(options):
     """Parameters of any network that both estimators share."""
     return {
         "weights": options.weights,
@@ -199,7 +199,7 @@ def _cross_validated(options):
     """
     X, y, task = _images(options, FEWEST_FOR_FOLDS)
     backbones = options.backbone or [BACKBONE]
-    network = {"backbone": backbones[0], **_parameters(options)}
+    network = {"backbone": backbones[0], **network_parameters(options)}
     pipeline = _pipeline(network, task, _word(options.pooling), options.layer)
     task.print_counts(y)
     X, y, features = _with_features(pipeline[0], X, y)  # one bar, and then never again
