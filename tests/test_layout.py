@@ -12,6 +12,7 @@ PACKAGE = Path(sktransfer.__file__).parent
 
 # Each place, and what of the package it may import besides itself.
 MAY_IMPORT = {
+    "_affine": (),
     "_exceptions": (),
     "_typing": (),
     "_runtime": ("_exceptions",),
@@ -37,7 +38,7 @@ PUBLIC = (
 )  # may import all of these, not each other
 ABOVE = {
     "_comparison": ("_transformer", "_typing"),
-    "_displays": ("_training", "_features", "_images", "_exceptions", *PUBLIC),
+    "_displays": ("_affine", "_training", "_features", "_images", "_exceptions", *PUBLIC),
     "_audit": ("_displays", "_images", "_exceptions", "_typing", *PUBLIC),
     "_deployment": (*MAY_IMPORT, *PUBLIC),
     "_cli": ("sktransfer", "_images"),

@@ -1,19 +1,15 @@
 """Fitted steps of scikit-learn as layers of Keras.
 
-To add a step, add a row to `TRANSFORMERS` or to `PREDICTORS`.
+To add what predicts, add a row to `PREDICTORS`; what is affine is in `_affine`.
 
 A step is a sequence of parts, of which each makes a tensor of a tensor. `Affine` parts that
 follow one another become one.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.sparse import diags_array, eye_array, issparse
+from scipy.sparse import issparse
 from sklearn import (
-    decomposition,
     discriminant_analysis,
-    feature_selection,
     linear_model,
     multiclass,
     multioutput,
@@ -21,54 +17,30 @@ from sklearn import (
     svm,
 )
 
+from sktransfer._affine import TRANSFORMERS, Affine, NotAffineError, affine_of, decision_of
 from sktransfer._runtime.keras import keras
 
 
-@dataclass(frozen=True)
-class Affine:
-    """A row x → (x − centre) @ matrix + offset.
+def applied(part, x):
+    """What a part makes of a tensor."""
+    if not isinstance(part, Affine):
+        return part(x)
+    if part.centre.any():
+        x = x - part.centre.astype(np.float32)
+    if issparse(part.matrix):
+        return _by_column(part, x)
+    layer = keras.layers.Dense(len(part.offset))
+    y = layer(x)
+    layer.set_weights([part.matrix, part.offset])
+    return y
 
-    Attributes
-    ----------
-    centre : float64 ndarray of shape (n_in,)
-    matrix : float64 ndarray or sparse array of shape (n_in, n_out)
-        A sparse one has one factor in each column.
-    offset : float64 ndarray of shape (n_out,)
-    """
 
-    centre: np.ndarray
-    matrix: object
-    offset: np.ndarray
-
-    @classmethod
-    def of(cls, matrix, centre=None, offset=None):
-        """One of which centre and offset, where they are not given, are zero."""
-        n_in, n_out = matrix.shape
-        centre = np.zeros(n_in) if centre is None else np.asarray(centre, np.float64)
-        offset = np.zeros(n_out) if offset is None else np.asarray(offset, np.float64)
-        return cls(centre, matrix, np.broadcast_to(offset, n_out))
-
-    def then(self, other):
-        """Both in one."""
-        offset = (self.offset - other.centre) @ other.matrix + other.offset
-        return Affine(self.centre, self.matrix @ other.matrix, offset)
-
-    def __call__(self, x):
-        if self.centre.any():
-            x = x - self.centre.astype(np.float32)
-        if issparse(self.matrix):
-            return self._by_column(x)
-        layer = keras.layers.Dense(len(self.offset))
-        y = layer(x)
-        layer.set_weights([self.matrix, self.offset])
-        return y
-
-    def _by_column(self, x):
-        columns = self.matrix.tocsc()
-        if not np.array_equal(columns.indices, np.arange(x.shape[-1])):
-            x = keras.ops.take(x, columns.indices, axis=-1)
-        x = x * columns.data.astype(np.float32)
-        return x + self.offset.astype(np.float32) if self.offset.any() else x
+def _by_column(affine, x):
+    columns = affine.matrix.tocsc()
+    if not np.array_equal(columns.indices, np.arange(x.shape[-1])):
+        x = keras.ops.take(x, columns.indices, axis=-1)
+    x = x * columns.data.astype(np.float32)
+    return x + affine.offset.astype(np.float32) if affine.offset.any() else x
 
 
 def merged(parts):
@@ -90,14 +62,24 @@ def parts_of(steps):
         There are no layers that do the same as one of them.
     """
     for step in steps:
-        table = TRANSFORMERS | PREDICTORS if step is steps[-1] else TRANSFORMERS
-        if type(step) not in table:
-            known = ", ".join(sorted(kind.__name__ for kind in table))
-            raise ValueError(
-                f"a Keras model cannot do what {type(step).__name__} does here, but what "
-                f"these do: {known}. sktransfer.bundle stores any estimator"
-            )
-        yield from table[type(step)](step)
+        if type(step) in PREDICTORS and step is steps[-1]:
+            yield from PREDICTORS[type(step)](step)
+        elif type(step) is preprocessing.Normalizer:
+            yield _normalizer(step)
+        else:
+            yield _transformer(step, is_last=step is steps[-1])
+
+
+def _transformer(step, is_last):
+    try:
+        return affine_of(step)
+    except NotAffineError as error:
+        known = [preprocessing.Normalizer, *TRANSFORMERS, *(PREDICTORS if is_last else ())]
+        names = ", ".join(sorted({kind.__name__ for kind in known}))
+        raise ValueError(
+            f"a Keras model cannot do what {error} does here, but what selectors of columns "
+            f"and these do: {names}. sktransfer.bundle stores any estimator"
+        ) from None
 
 
 def _refuse(step, setting):
@@ -105,36 +87,6 @@ def _refuse(step, setting):
         f"a Keras model cannot do what {type(step).__name__}({setting}) does; "
         "sktransfer.bundle stores any estimator"
     )
-
-
-def _scaled(n, factors):
-    """A diagonal matrix; no factors are ones."""
-    return diags_array(np.ones(n) if factors is None else np.asarray(factors, np.float64))
-
-
-def _inverse(scale):
-    return None if scale is None else 1 / np.asarray(scale, np.float64)
-
-
-def _standard_scaler(step):
-    centre = step.mean_ if step.with_mean else None
-    yield Affine.of(_scaled(step.n_features_in_, _inverse(step.scale_)), centre=centre)
-
-
-def _robust_scaler(step):
-    yield Affine.of(_scaled(step.n_features_in_, _inverse(step.scale_)), centre=step.center_)
-
-
-def _max_abs_scaler(step):
-    if getattr(step, "clip", False):
-        _refuse(step, "clip=True")
-    yield Affine.of(_scaled(step.n_features_in_, _inverse(step.scale_)))
-
-
-def _min_max_scaler(step):
-    if step.clip:
-        _refuse(step, "clip=True")
-    yield Affine.of(_scaled(step.n_features_in_, step.scale_), offset=step.min_)
 
 
 def _normalizer(step):
@@ -149,35 +101,11 @@ def _normalizer(step):
         norm = norm_of(x)
         return x / keras.ops.where(norm == 0, 1.0, norm)
 
-    yield normalized
-
-
-def _selector(step):
-    columns = np.flatnonzero(step.get_support())
-    yield Affine.of(eye_array(step.n_features_in_, format="csc")[:, columns])
-
-
-def _pca(step):
-    scale = np.sqrt(step.explained_variance_) if step.whiten else None
-    matrix = step.components_.T.astype(np.float64)
-    yield Affine.of(matrix if scale is None else matrix / scale, centre=step.mean_)
-
-
-def _truncated_svd(step):
-    yield Affine.of(step.components_.T.astype(np.float64))
-
-
-def _discriminants(step):
-    if step.solver == "lsqr":
-        _refuse(step, "solver='lsqr'")
-    centre = step.xbar_ if step.solver == "svd" else None
-    yield Affine.of(step.scalings_[:, : step._max_components], centre=centre)
+    return normalized
 
 
 def _linear(step):
-    """What a linear model decides, or predicts: one column for two classes or one number."""
-    coef = np.atleast_2d(np.asarray(step.coef_, np.float64))
-    yield Affine.of(coef.T, offset=step.intercept_)
+    yield decision_of(step)
 
 
 def _softmax(step):
@@ -226,21 +154,6 @@ def _shared(x):
     return p / keras.ops.sum(p, axis=-1, keepdims=True)
 
 
-TRANSFORMERS = {
-    preprocessing.StandardScaler: _standard_scaler,
-    preprocessing.RobustScaler: _robust_scaler,
-    preprocessing.MaxAbsScaler: _max_abs_scaler,
-    preprocessing.MinMaxScaler: _min_max_scaler,
-    preprocessing.Normalizer: _normalizer,
-    decomposition.PCA: _pca,
-    decomposition.IncrementalPCA: _pca,
-    decomposition.TruncatedSVD: _truncated_svd,
-    feature_selection.SelectFromModel: _selector,
-    feature_selection.SelectKBest: _selector,
-    feature_selection.SelectPercentile: _selector,
-    feature_selection.VarianceThreshold: _selector,
-    discriminant_analysis.LinearDiscriminantAnalysis: _discriminants,
-}
 PREDICTORS = {
     linear_model.LogisticRegression: _softmax,
     linear_model.LogisticRegressionCV: _softmax,

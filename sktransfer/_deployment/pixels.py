@@ -1,5 +1,6 @@
 """A transformer and what follows it, as one Keras model."""
 
+from sktransfer._deployment.layers import applied
 from sktransfer._features.computing import load_network
 from sktransfer._networks.build import plain_settings
 from sktransfer._networks.whole import exportable
@@ -18,5 +19,5 @@ def from_pixels(transformer, parts):
         flat = [keras.layers.Flatten()(output) for output in model.outputs]
         x = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
         for part in parts:
-            x = part(x)
+            x = applied(part, x)
         return exportable(keras.Model(model.inputs[0], x))

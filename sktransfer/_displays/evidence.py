@@ -6,14 +6,13 @@ fine-tuned network; ``"occlusion"`` is of any estimator. To add a way, write a f
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.decomposition import PCA
-from sklearn.feature_selection import SelectorMixin
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
+from sktransfer._affine import Affine, NotAffineError, affine_of, decision_of
 from sktransfer._displays.tiles import LONGEST
 from sktransfer._images.decoding import decode
 from sktransfer._images.sources import content_of
@@ -98,55 +97,6 @@ def evidence_of(estimator, X, pictures, wanted, method="auto"):
     raise ValueError(f"method={method!r} does not apply: {WHERE[method]}")
 
 
-@dataclass(frozen=True)
-class Linear:
-    """A linear function: outputs = features @ coef.T + intercept."""
-
-    coef: np.ndarray
-    intercept: np.ndarray
-
-    def after(self, step):
-        """The same function of what a step makes of its features; None if that is unknown."""
-        if step in (None, "passthrough"):
-            return self
-        if isinstance(step, SelectorMixin):
-            coef = np.zeros((len(self.coef), len(step.get_support())))
-            coef[:, step.get_support()] = self.coef
-            return Linear(coef, self.intercept)
-        if isinstance(step, PCA):
-            matrix = step.components_
-            if step.whiten:
-                matrix = matrix / np.sqrt(step.explained_variance_)[:, np.newaxis]
-            return Linear(self.coef @ matrix, self.intercept - self.coef @ matrix @ step.mean_)
-        scaled = next(
-            (by(step) for kind, by in SCALERS.items() if isinstance(step, kind)), None
-        )
-        if scaled is None:
-            return None
-        scale, shift = scaled
-        return Linear(self.coef * scale, self.intercept + self.coef @ shift)
-
-
-def _standard(step):
-    n = step.n_features_in_
-    scale = np.ones(n) if step.scale_ is None else 1 / step.scale_
-    return scale, np.zeros(n) if step.mean_ is None else -step.mean_ * scale
-
-
-def _robust(step):
-    n = step.n_features_in_
-    scale = np.ones(n) if step.scale_ is None else 1 / step.scale_
-    return scale, np.zeros(n) if step.center_ is None else -step.center_ * scale
-
-
-SCALERS = {  # kind → of one, scale and shift: features * scale + shift
-    StandardScaler: _standard,
-    RobustScaler: _robust,
-    MinMaxScaler: lambda step: (step.scale_, step.min_),
-    MaxAbsScaler: lambda step: (1 / step.scale_, np.zeros(len(step.scale_))),
-}
-
-
 def _linear_maps(estimator, X, pictures, wanted):
     """Exact, of features of one layer, pooled or flattened, any scalers and a linear model."""
     if not isinstance(estimator, Pipeline) or len(estimator) < 2:
@@ -155,20 +105,20 @@ def _linear_maps(estimator, X, pictures, wanted):
     is_ours = isinstance(features, PretrainedFeatureTransformer)
     if not (is_ours and hasattr(model, "coef_") and hasattr(model, "intercept_")):
         return None
-    linear = Linear(np.atleast_2d(model.coef_), np.ravel(model.intercept_))
-    for step in reversed(middle):
-        linear = linear and linear.after(step)
-    if linear is None or isinstance(features.layer, list):
+    if isinstance(features.layer, list):
         return None
+    try:
+        parts = [affine_of(step) for step in middle if step not in (None, "passthrough")]
+    except NotAffineError:
+        return None
+    linear = reduce(Affine.then, [*parts, decision_of(model)])
     rows = _rows_of(features, X)
     if rows.ndim != 4:
         return None
     values = wanted.values(estimator, X)
-    maps = _contributions(rows, linear.coef[wanted.outputs], features.pooling)
+    maps = _contributions(rows, linear.matrix.T[wanted.outputs], features.pooling)
     maps *= wanted.signs[:, np.newaxis, np.newaxis]
-    constant = (
-        wanted.signs * np.broadcast_to(linear.intercept, len(linear.coef))[wanted.outputs]
-    )
+    constant = wanted.signs * linear.constant[wanted.outputs]
     error = np.abs(maps.sum(axis=(1, 2)) + constant - values).max()
     is_linear = error <= TOLERANCE * max(np.abs(values).max(), 1)
     return maps if is_linear else None
