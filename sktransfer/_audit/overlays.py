@@ -4,7 +4,7 @@ Features of a network find the images that may be altered copies of one another:
 recompressed, cropped or mirrored ones are among the nearest. How near they are differs between
 sets of images. So pixels decide: the edges of one, or of its mirror image, are laid over those
 of the other in all places and in several sizes. What counts is their correlation, which is
-near 1 for a copy, whatever the images and the network.
+near 1 for a copy, whatever the images and the network; and that the colours are the same.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ COARSE_SIZES = (32, 29, 26, 23)  # of a picture that is a part of the other
 FINE_STEPS = 3  # larger and smaller sizes that are tried
 POSSIBLE = 0.7  # correlation in coarse squares …
 ALIKE = 0.88  # … and, of copies, in fine ones
-COLOUR = 25  # levels between their mean colours, which cropping changes
+COLOUR = 6  # levels between the mean colours of what lies over one another
 FINEST, COARSEST = 0.7, 2.0  # pixels: what is smoother and rougher is no edge
 LEAST_EDGES = 0.5  # levels, the root mean square below which a picture is all noise
 PAIRS_AT_ONCE = 512
@@ -36,8 +36,10 @@ class Pairs:
     whole, part : int ndarray of shape (n_pairs,)
         Positions of images: the second is laid over the first.
     size : int ndarray
-        Pixels of a side of the second, where the first has `COARSE`.
+        Pixels of a side of the second, where the first has `COARSE`, or `FINE` in the end.
     mirrored : bool ndarray
+    top, left : int ndarray
+        Where in the first the second lies, in such pixels.
     correlation : ndarray
         From -1 to 1.
     """
@@ -46,7 +48,17 @@ class Pairs:
     part: np.ndarray
     size: np.ndarray
     mirrored: np.ndarray
+    top: np.ndarray
+    left: np.ndarray
     correlation: np.ndarray
+
+    @classmethod
+    def not_laid(cls, whole, part):
+        """Pairs that any way of laying them betters."""
+        nothing = np.zeros_like(whole)
+        return cls(
+            whole, part, nothing, whole < 0, nothing, nothing, np.full(len(whole), -1.0)
+        )
 
     def take(self, chosen):
         """Some of them."""
@@ -57,6 +69,13 @@ class Pairs:
         better = others.correlation > self.correlation
         both = zip(vars(self).values(), vars(others).values(), strict=True)
         return Pairs(*(np.where(better, b, a) for a, b in both))
+
+    def put(self, chosen, others):
+        """All, with others in the place of some."""
+        fields = [values.copy() for values in vars(self).values()]
+        for values, new in zip(fields, vars(others).values(), strict=True):
+            values[chosen] = new
+        return Pairs(*fields)
 
 
 def near_copies(pictures, features):
@@ -80,18 +99,26 @@ def near_copies(pictures, features):
     pairs = pairs.take(pairs.correlation >= POSSIBLE)
     if len(pairs.whole):
         pairs = _laid_better(greys, pairs)
-    return pairs.take((pairs.correlation >= ALIKE) & _are_of_one_colour(pictures, pairs))
+    pairs = pairs.take(pairs.correlation >= ALIKE)
+    return pairs.take(_are_of_one_colour(pictures, pairs))
 
 
 def _are_of_one_colour(pictures, pairs):
-    """Which pairs are of similar colours: not two chequerboards of different ones."""
-    means = np.array([pixels.mean(axis=(0, 1)) for pixels in pictures])
-    return np.ptp([means[pairs.whole], means[pairs.part]], axis=0).max(axis=1) <= COLOUR
+    """Which pairs have the same colours: not two letters of one shape on other walls."""
+    there = np.unique([pairs.whole, pairs.part]).tolist()
+    squares = {i: _square(pictures[i]) for i in there}
+    colours = {i: square.mean(axis=(0, 1)) for i, square in squares.items()}
+    boxes = zip(pairs.whole, pairs.part, pairs.top, pairs.left, pairs.size, strict=True)
+    differences = [
+        squares[i][y : y + size, x : x + size].mean(axis=(0, 1)) - colours[j]
+        for i, j, y, x, size in boxes
+    ]
+    return np.array([np.abs(difference).max() <= COLOUR for difference in differences], bool)
 
 
 def _laid_over(greys, some, others):
     """Pairs as they are laid best, in one of a few sizes, mirrored or not."""
-    best = Pairs(some, others, np.zeros_like(some), some < 0, np.full(len(some), -1.0))
+    best = Pairs.not_laid(some, others)
     wholes = _Wholes(greys, COARSE)
     for size in COARSE_SIZES:
         parts = _Parts(greys, size)
@@ -107,7 +134,7 @@ def _laid_better(greys, pairs):
     there, places = np.unique([pairs.whole, pairs.part], return_inverse=True)
     greys = [greys[i] for i in there]
     whole, part = places.reshape(2, -1)
-    correlation, sizes = np.full(len(whole), -1.0), pairs.size.copy()
+    best = Pairs.not_laid(whole, part)
     wholes = _Wholes(greys, FINE)
     for size in range(min(COARSE_SIZES) * FINE // COARSE - FINE_STEPS, FINE + 1):
         near = np.abs(size - pairs.size * FINE // COARSE) <= FINE_STEPS
@@ -115,11 +142,9 @@ def _laid_better(greys, pairs):
         for mirrored in (False, True):
             chosen = np.flatnonzero(near & (pairs.mirrored == mirrored))
             if len(chosen):
-                found = laid(wholes, parts, whole[chosen], part[chosen], mirrored).correlation
-                better = found > correlation[chosen]
-                sizes[chosen[better]] = size
-                correlation[chosen[better]] = found[better]
-    return replace(pairs, size=sizes, correlation=correlation)
+                found = laid(wholes, parts, whole[chosen], part[chosen], mirrored)
+                best = best.put(chosen, best.take(chosen).or_better(found))
+    return replace(best, whole=pairs.whole, part=pairs.part)
 
 
 class _Wholes:
@@ -164,22 +189,31 @@ class _Parts:
 
 def laid(wholes, parts, whole, part, mirrored):
     """`Pairs` with their highest correlation over all places of one over the other."""
-    size, spread = parts.size, wholes.spread(parts.size)
-    correlation = np.empty(len(whole), np.float32)
+    size, spread, n = parts.size, wholes.spread(parts.size), len(whole)
+    correlation, place = np.empty(n, np.float32), np.empty(n, int)
     for start in range(0, len(whole), PAIRS_AT_ONCE):
         some = slice(start, start + PAIRS_AT_ONCE)
         product = parts.transformed(part[some], wholes.side, mirrored)
         product *= wholes.transformed[whole[some]]
         at_places = wholes.places(product, size) / spread[whole[some]]
-        correlation[some] = at_places.reshape(len(product), -1).max(axis=1)
-    n = len(whole)
-    return Pairs(whole, part, np.full(n, size), np.full(n, mirrored), correlation)
+        at_places = at_places.reshape(len(product), -1)
+        place[some] = at_places.argmax(axis=1)
+        correlation[some] = at_places.max(axis=1)
+    top, left = np.divmod(place, wholes.side - size + 1)
+    sizes, sides = np.full(n, size), np.full(n, mirrored)
+    return Pairs(whole, part, sizes, sides, top, left, correlation)
 
 
 def _grey(pixels):
     from PIL import Image
 
     return Image.fromarray(pixels).convert("L").convert("F")
+
+
+def _square(pixels):
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((FINE, FINE), Image.Resampling.BILINEAR))
 
 
 def _edges(greys, side):
