@@ -46,7 +46,8 @@ def onnx(path):
 def openvino(path):
     import openvino
 
-    compiled = openvino.Core().compile_model(path, "CPU")
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # as the others
+    compiled = openvino.Core().compile_model(path, "CPU", exact)
     return lambda pixels: compiled(pixels)[0]
 
 

@@ -89,8 +89,8 @@ class FineTunedConvNet(ImageEstimator):
         Number of views of each image, used in turn over all epochs. None draws a new view in
         every epoch and keeps none in the cache. A head without hidden layers is solved on the
         unaltered images and all these views at once (if None, on `head_epochs` views). If they
-        do not fit as float32 into scikit-learn's ``working_memory`` (`sklearn.set_config`,
-        1024 MiB by default), it is solved on fewer.
+        do not fit into scikit-learn's ``working_memory`` (`sklearn.set_config`, 1024 MiB by
+        default) at 12 bytes for each feature, it is solved on fewer.
 
     head_epochs : int, default=20
         Largest number of epochs of a head with hidden layers. A head without is trained in

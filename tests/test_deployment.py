@@ -225,7 +225,8 @@ def run_onnx(path, pixels):
 def run_openvino(path, pixels):
     import openvino
 
-    return openvino.Core().compile_model(path, "CPU")(pixels)[0]
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    return openvino.Core().compile_model(path, "CPU", exact)(pixels)[0]
 
 
 def run_litert(path, pixels):

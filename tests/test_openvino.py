@@ -49,7 +49,8 @@ np.save(sys.argv[1], transformer.fit_transform(np.load(sys.argv[1])))
         env={**os.environ, "KERAS_BACKEND": "openvino"},
         check=True,
     )
-    assert relative_error(np.load(path), features(digits[0][:10], **TINY)) < 1e-5
+    # Keras lets OpenVINO compute in bfloat16 on a processor that can.
+    assert relative_error(np.load(path), features(digits[0][:10], **TINY)) < 1e-2
 
 
 def test_at_any_cuts_with_any_pooling():

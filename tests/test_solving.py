@@ -62,7 +62,7 @@ def test_it_sees_the_images_and_all_their_views(some):
 def test_memory_bounds_the_views_and_then_the_method(some):
     X, y, X_test = some[0][:50], some[1][:50], some[2]
     views = {"augmentation": "default", "augmentation_views": 4, "head_C": 0.01}
-    one_view = 50 * N_FEATURES * 4 / 2**20
+    one_view = 50 * N_FEATURES * 12 / 2**20
     with sklearn.config_context(working_memory=2.5 * one_view):
         assert frozen(**views).fit(X, y).head_views_ == (0, 1)
     with sklearn.config_context(working_memory=0.5 * one_view):

@@ -1,7 +1,8 @@
 """A head without hidden layers: a linear model of rows, solved to its optimum.
 
 Training such a head is a convex problem, for which scikit-learn has a solver: better than
-epochs of mini-batches, and much quicker.
+epochs of mini-batches, and much quicker. It is solved in double precision: in single, the solver
+may see no way down any more before it is there, and warns.
 """
 
 import numpy as np
@@ -9,13 +10,14 @@ from sklearn import get_config
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+ROW_BYTES = 4 + 8  # of each feature, as it is kept and as it is solved
 LEAST_SCALE = 0.1  # of the root mean square of all: other images may wake a sleeping channel
 
 
 def views_within_memory(views, n_images, n_features):
-    """As many of the views as fit into scikit-learn's ``working_memory`` as float32."""
+    """As many of the views as fit into scikit-learn's ``working_memory``, where they are solved."""
     limit = get_config()["working_memory"] * 2**20
-    return views[: int(limit // (4 * n_images * n_features))]
+    return views[: int(limit // (ROW_BYTES * n_images * n_features))]
 
 
 class LinearHead:
@@ -56,7 +58,7 @@ class LinearHead:
 
     def choose_strength(self, seed):
         """The strength that suits unaltered images, as the target chooses it."""
-        rows = _in_fewest_coordinates(self._rows[0])
+        rows = _in_fewest_coordinates(self._rows[0]).astype(np.float64)
         with _one_blas_thread():
             return self._target.choose_strength(rows, self._y, self._weights, seed)
 
@@ -65,7 +67,7 @@ class LinearHead:
         n_views, _, n_features = self._rows.shape
         with _one_blas_thread():
             model = self._target.linear_model(strength).fit(
-                self._rows.reshape(-1, n_features),
+                self._rows.reshape(-1, n_features).astype(np.float64),
                 np.concatenate([self._y] * n_views),
                 sample_weight=np.tile(self._weights / np.float32(n_views), n_views),
             )
