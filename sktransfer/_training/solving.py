@@ -1,8 +1,8 @@
 """A head without hidden layers: a linear model of rows, solved to its optimum.
 
 Training such a head is a convex problem, for which scikit-learn has a solver: better than
-epochs of mini-batches, and much quicker. It is solved in double precision: in single, the solver
-may see no way down any more before it is there, and warns.
+epochs of mini-batches, and much quicker. It is solved in double precision: in single, the
+solver may see no way down any more before it is there, and warns.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ LEAST_SCALE = 0.1  # of the root mean square of all: other images may wake a sle
 
 
 def views_within_memory(views, n_images, n_features):
-    """As many of the views as fit into scikit-learn's ``working_memory``, where they are solved."""
+    """As many of the views as can be solved within scikit-learn's ``working_memory``."""
     limit = get_config()["working_memory"] * 2**20
     return views[: int(limit // (ROW_BYTES * n_images * n_features))]
 
@@ -58,8 +58,8 @@ class LinearHead:
 
     def choose_strength(self, seed):
         """The strength that suits unaltered images, as the target chooses it."""
-        rows = _in_fewest_coordinates(self._rows[0]).astype(np.float64)
         with _one_blas_thread():
+            rows = _in_fewest_coordinates(self._rows[0]).astype(np.float64)
             return self._target.choose_strength(rows, self._y, self._weights, seed)
 
     def solve(self, strength):
