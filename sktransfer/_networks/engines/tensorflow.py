@@ -28,7 +28,9 @@ class _Function:
 
         [batch] = model.inputs
         signature = [tf.TensorSpec(batch.shape, batch.dtype)]
-        self._compute = tf.function(compute, input_signature=signature).get_concrete_function()
+        # Without rewriting Python code, as Keras does it: that would write files.
+        function = tf.function(compute, input_signature=signature, autograph=False)
+        self._compute = function.get_concrete_function()
         self._constant = tf.constant
 
     def submit(self, batch):
