@@ -140,7 +140,7 @@ def on_digits():
     """From 10 digits a class."""
     candidates = defaults_and_regression(TINY)
     candidates["head alone"] = FineTunedConvNetClassifier(**TINY, unfreeze=0)
-    candidates["half fine-tuned, come what may"] = FineTunedConvNetClassifier(
+    candidates["half fine-tuned, not judged"] = FineTunedConvNetClassifier(
         **TINY, early_stopping=False
     )
     for draws in (5, 20):

@@ -36,11 +36,11 @@ RECOMMENDED = {
 }
 
 HEAD = """\
-# Networks by name
+# Choosing a network
 
 All networks of `keras.applications` without their tops, at their native sizes, and the
 embedded `"tiny"`. Written by `python -m benchmarks.backbones`. In Python, `list_backbones()`
-returns the first table.
+returns the table under [Features](#features).
 
 ## Which one
 
@@ -48,8 +48,8 @@ returns the first table.
 |---|--:|--:|---|
 {advice}
 
-A network that is better on ImageNet mostly has better features, too. Which is best for your
-images, they tell: `compare_backbones(X, y, ["mobilenet_v3_large", "efficientnet_v2_b0"])`, or
+A network that is better on ImageNet mostly has better features, too. To find the best one for
+your images: `compare_backbones(X, y, ["mobilenet_v3_large", "efficientnet_v2_b0"])`, or
 `sktransfer compare FOLDER --backbone mobilenet_v3_large --backbone efficientnet_v2_b0`.
 
 **`"efficientnet_v2_b0"` is the default.** It is far more accurate than what is quicker on a

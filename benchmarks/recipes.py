@@ -52,8 +52,8 @@ def views(factor=1, **others):
 TUNED = {  # parameters of the classifier
     DEFAULT: {},
     "head alone": {"unfreeze": 0},
-    "half, come what may": {"unfreeze": 0.5, "early_stopping": False},
-    "all, come what may": {"unfreeze": "all", "early_stopping": False},
+    "half, not judged": {"unfreeze": 0.5, "early_stopping": False},
+    "all, not judged": {"unfreeze": "all", "early_stopping": False},
 }
 VIEWS = {
     "head alone, no views": {"unfreeze": 0, "augmentation": None},

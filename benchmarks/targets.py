@@ -53,7 +53,7 @@ VIEWS = {  # that keep what is asked
 }
 TUNED = {
     "head alone": {"unfreeze": 0},
-    "half, come what may": {"unfreeze": 0.5, "early_stopping": False},
+    "half, not judged": {"unfreeze": 0.5, "early_stopping": False},
     "default": {},
 }
 HEADER = "| images | way | {} | {} | seconds |\n|---|---|---|---|---|"

@@ -129,10 +129,10 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,) or (n_labels, 2)
-        The classes, sorted. Of several labels, a row ``[0, 1]`` for each.
+        The classes, sorted. With several labels, a row ``[0, 1]`` for each.
 
     label_names_ : ndarray of shape (n_labels,) or None
-        Of several labels: the columns of y, if it is a data frame. Else None.
+        With several labels: the columns of y, if it is a data frame. Else None.
 
     <history_>
 
@@ -340,7 +340,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         Returns
         -------
         labels : ndarray of shape (n_samples,), or int ndarray of shape (n_samples, n_labels)
-            Of several labels, 1 where a label is more probable than not.
+            With several labels, 1 where a label is more probable than not.
 
         Raises
         ------
@@ -364,7 +364,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
         Returns
         -------
         probabilities : float64 ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`. Of several labels, the probability of each by itself,
+            In the order of `classes_`. With several labels, the probability of each by itself,
             in the order of y's columns, as in `MLPClassifier`.
 
         Raises

@@ -79,7 +79,9 @@ def compare_backbones(
     transformer : PretrainedFeatureTransformer, default=None
         Further parameters: its `backbone` is replaced. None is one with ``pooling="avg"``.
     estimator : estimator, default=None
-        What follows the features. None is a `StandardScaler` and a `LogisticRegression`.
+        What follows the features. None is a `StandardScaler` and a
+        ``LogisticRegression(C=0.01, max_iter=1000)``, for classes. For numbers, pass a
+        regressor, such as `RidgeCV`.
     cv : int, cross-validation generator or iterable, default=5
         As in scikit-learn's `cross_val_score`. The folds are the same for all networks.
     scoring : str or callable, default=None

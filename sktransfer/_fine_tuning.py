@@ -39,8 +39,8 @@ class FineTunedConvNet(ImageEstimator):
         filters.
 
     pooling : {"auto", "avg", "max", "cls"} or None, default="auto"
-        How the head turns positions into features. Of tokens, those count as positions that
-        stand for a part of the image.
+        How the head turns positions into features. If the network makes tokens, those that
+        stand for a part of the image count as positions.
 
         - ``"avg"`` or ``"max"``: the mean or the maximum over all positions.
         - ``"cls"``: the class token, of a vision transformer that has one.
@@ -121,7 +121,7 @@ class FineTunedConvNet(ImageEstimator):
         Share of the images that is held out for early stopping; of a classifier drawn by
         class, at least one image a class. If fewer than 50 images would be held out, three
         folds are used instead, so that all images judge. With ``unfreeze="auto"``, two folds
-        are used if it would be fewer than 300.
+        are used if it would be 50 to 299.
 
     early_stopping : bool, default=True
         Whether to stop a stage when the validation loss no longer improves, and take the

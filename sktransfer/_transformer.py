@@ -55,8 +55,8 @@ class PretrainedFeatureTransformer(
         layers stand side by side, in its order; they are computed in one pass.
 
     pooling : {"avg", "max", "cls"}, default=None
-        How the positions of each layer's output become one feature a channel. Of tokens, those
-        count as positions that stand for a part of the image.
+        How the positions of each layer's output become one feature a channel. If the network
+        makes tokens, those that stand for a part of the image count as positions.
 
         - ``"avg"``: their mean.
         - ``"max"``: their maximum.

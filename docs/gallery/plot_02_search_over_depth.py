@@ -15,7 +15,8 @@ X, y = X[y >= 5].reshape(-1, 8, 8), y[y >= 5]
 
 # %%
 # ``unfreeze`` says what is trained after the head: 0 is nothing, 1 is the last layer that has
-# weights, ``"block3"`` is all from that block up. `summary` shows it before any training.
+# a kernel (a convolution or a dense layer), ``"block3"`` is all from that block up. `summary`
+# shows it before any training.
 
 from sktransfer import FineTunedConvNetClassifier
 

@@ -59,5 +59,6 @@ for number in range(1, rounds.max() + 1):
 # Fine-tuning needs a label for each image. Take the labels that self-training found, where it
 # is sure, or label more images: those of which the classifier is least sure teach it most.
 
-sure = semi.predict_proba(X).max(axis=1)
-print("label these next:", np.argsort(sure)[:8])
+unlabelled = np.flatnonzero(partly == -1)
+sure = semi.predict_proba(X[unlabelled]).max(axis=1)
+print("label these next:", unlabelled[np.argsort(sure)[:8]])

@@ -44,7 +44,4 @@ plt.show()
 # %%
 # Which layers a network has:
 
-from sktransfer import FineTunedConvNetClassifier
-
-for layer in FineTunedConvNetClassifier("tiny").summary().layers:
-    print(f"{layer.name:15} {layer.shape}")
+PretrainedFeatureTransformer("tiny", image_shape=(8, 8)).layer_names()

@@ -17,7 +17,7 @@ ink = X.sum(axis=(1, 2)) / 100 + np.random.default_rng(0).normal(0, 0.05, len(X)
 
 # %%
 # A drawing that is zoomed holds more ink, so its number would be wrong: augmented views must
-# keep the number of their image. Shifts of one pixel do.
+# keep the number of their image. Shifts of one pixel keep it.
 
 from sktransfer import FineTunedConvNetRegressor, ImageAugmentation
 

@@ -6,8 +6,8 @@ An activation map shows which parts of an image speak for a class, and which aga
 """
 
 # %%
-# Of a linear model on features of a network, the map is exact: the contributions of all places
-# sum to the decision, less the intercept (class activation mapping, Zhou et al., 2016).
+# For a linear model on features of a network, the map is exact: the contributions of all
+# places sum to the decision, less the intercept (class activation mapping, Zhou et al., 2016).
 
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression

@@ -94,7 +94,11 @@ def _shared():
         help="nan leaves files out that are no images (default: raise, which lists them)",
     )
     add("--seed", type=int, default=0, help="of folds and training (default: 0)")
-    add("--n-jobs", type=int, help="threads that decode; -1 is all cores (default: 1)")
+    add(
+        "--n-jobs",
+        type=int,
+        help="threads that decode; -1 is all cores (default: one for every four cores)",
+    )
     add("--clear-cache", action="store_true", help="first forget all features computed so far")
     return parser
 

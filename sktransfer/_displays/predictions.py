@@ -29,9 +29,9 @@ class ImagePredictionDisplay:
 
     Above an image stand its label and the prediction: in blue after ``=`` where they agree, in
     orange after ``≠`` where they do not. The number is the probability that the model gives to
-    its prediction. Of several labels, ``+`` stands before those that the model invented, ``−``
-    before those that it missed. Of numbers, both and their difference are shown. A file that
-    is no readable image is a grey tile that says why.
+    its prediction. With several labels, ``+`` stands before those that the model invented,
+    ``−`` before those that it missed. Of numbers, both and their difference are shown. A file
+    that is no readable image is a grey tile that says why.
 
     Parameters
     ----------

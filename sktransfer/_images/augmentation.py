@@ -43,11 +43,11 @@ class ImageAugmentation(BaseEstimator):
         Enlarge or shrink each side by a factor between 1 minus and 1 plus this.
 
     horizontal_flip : bool, default=False
-        Mirror every other image, left to right: right for most photographs, wrong for
-        letters and digits.
+        Mirror a view left to right, with a probability of one half: right for most
+        photographs, wrong for letters and digits.
 
     vertical_flip : bool, default=False
-        Mirror every other image, top to bottom.
+        Mirror a view top to bottom, with a probability of one half.
 
     brightness_range : float, default=0.0
         Multiply all pixels by a factor between 1 minus and 1 plus this, then clip.

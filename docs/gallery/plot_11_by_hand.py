@@ -1,5 +1,5 @@
 """
-From 80 lines to 8
+From 40 lines to 8
 ==================
 
 What a tutorial of transfer learning does by hand, and the same with this package.
