@@ -77,7 +77,6 @@ ARGUMENTS = {
         "stackwise_block_types": ["v1", "v1"],
         "stackwise_force_input_filters": [0, 0],
         "stackwise_nores_option": [False, False],
-        "num_features": 32,
     },
     "HGNetV2Backbone": {
         "depths": [1, 1, 1, 1],

@@ -63,15 +63,15 @@ def _layers(model, names):
     """What is known of each layer."""
     operations, tensors, nodes = list(model.operations), tensors_of(model), nodes_of(model)
     tokens, shapes = Tokens.of(model, tensors), _shapes(model, tensors)
-    described = zip(names, operations, tensors, shapes, strict=True)
-    for name, operation, tensor, shape in described:
+    described = zip(names, operations, shapes, strict=True)
+    for name, operation, shape in described:
         yield LayerInfo(
             name=name,
             shape=shape,
             has_kernel=bool(_kernels(operation)),
             n_parameters=sum(map(_size, getattr(operation, "weights", ()))),
             n_trainable=sum(map(_size, _trainable(operation))),
-            macs=_macs(operation, tensor),
+            macs=_macs(operation, shape),
             inputs=tuple(_inputs_of(operation, nodes[id(operation)], operations)),
             n_special=tokens.n_special(shape),
         )
@@ -80,7 +80,8 @@ def _layers(model, names):
 def _shapes(model, tensors):
     """The shapes of what layers make of one image; None where they tell it wrongly.
 
-    Those of KerasHub are tried: SigLIP's say that they make a token more.
+    Those of KerasHub are tried: Swin's do not tell how many tokens they make, and SigLIP's
+    say that they make one more.
     """
     told = [tensor if tensor is None else tuple(tensor.shape[1:]) for tensor in tensors]
     if not any(type(o).__module__.startswith("keras_hub.") for o in model.operations):
@@ -88,7 +89,14 @@ def _shapes(model, tensors):
     image = np.zeros((1, *model.input_shape[1:]), np.float32)
     known = [tensor for tensor in tensors if tensor is not None]
     made = iter(keras.Model(model.inputs[0], known)(image, training=False))
-    return [s if s is not None and tuple(next(made).shape[1:]) == s else None for s in told]
+    return [s and _shape_of(next(made), s) for s in told]
+
+
+def _shape_of(made, told):
+    """The shape of what a layer made of one image, unless it told another one."""
+    shape = tuple(made.shape[1:])
+    as_told = all(side in (None, real) for side, real in zip(told, shape, strict=True))
+    return shape if as_told else None
 
 
 def fresh_names(operations):
@@ -152,9 +160,9 @@ def _trainable(operation):
     return [w for w in operation.trainable_weights if id(w) not in fixed]
 
 
-def _macs(operation, tensor):
+def _macs(operation, shape):
     """Multiplications for one image: each kernel is applied at each place of the output."""
-    places = 0 if tensor is None else math.prod(tensor.shape[1:-1])
+    places = 0 if shape is None else math.prod(shape[:-1])
     return places * sum(map(_size, _kernels(operation)))
 
 

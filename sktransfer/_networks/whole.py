@@ -10,28 +10,20 @@ def on_pixels(model, arithmetic):
     Parameters
     ----------
     model : keras.Model
-        Nobody else's: layers of KerasHub, which cannot be copied, become those of the result.
+        Nobody else's: its layers become those of the result.
     arithmetic : Arithmetic or ScaleAndOffset
     """
-    copies = {}
 
-    def copy_of(operation):
-        if type(operation).__module__.startswith("keras_hub."):
-            return operation
-        if operation.name not in copies:
-            copies[operation.name] = type(operation).from_config(operation.get_config())
-        return copies[operation.name]
+    def itself(operation):
+        return operation
 
     def called(operation, *inputs, **options):
         return operation(*inputs, **options)
 
     pixels = keras.Input(model.input_shape[1:], name="pixels")
     # As `keras.models.clone_model` does, which would begin with an input of its own.
-    outputs = model._run_through_graph(arithmetic(pixels), copy_of, called)
+    outputs = model._run_through_graph(arithmetic(pixels), itself, called)
     whole = keras.Model(pixels, outputs)
-    for layer in model.layers:
-        if layer.weights and layer.name in copies:
-            copies[layer.name].set_weights(layer.get_weights())
     finalize(whole)
     return whole
 
