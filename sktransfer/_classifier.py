@@ -178,7 +178,7 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
     >>> from sktransfer import FineTunedConvNetClassifier
     >>> X, y = load_digits(return_X_y=True)
     >>> classifier = FineTunedConvNetClassifier(
-    ...     "tiny", image_shape=(8, 8), input_range=(0, 16), random_state=0
+    ...     "tiny", unfreeze=1, image_shape=(8, 8), input_range=(0, 16), random_state=0
     ... )
     >>> classifier.fit(X[:100], y[:100]).score(X[100:400], y[100:400]) > 0.8
     True
@@ -187,7 +187,8 @@ class FineTunedConvNetClassifier(ClassifierMixin, FineTunedConvNet):
 
     >>> import pandas as pd
     >>> labels = pd.DataFrame({"even": y % 2 == 0, "round": pd.Series(y).isin([0, 6, 8, 9])})
-    >>> classifier.fit(X[:100], labels[:100]).predict_proba(X[100:400]).shape
+    >>> classifier = classifier.set_params(unfreeze=0).fit(X[:100], labels[:100])
+    >>> classifier.predict_proba(X[100:400]).shape
     (300, 2)
     >>> classifier.label_names_.tolist()
     ['even', 'round']

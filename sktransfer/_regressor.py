@@ -159,7 +159,7 @@ class FineTunedConvNetRegressor(RegressorMixin, FineTunedConvNet):
     >>> from sktransfer import FineTunedConvNetRegressor
     >>> X, y = load_digits(return_X_y=True)
     >>> regressor = FineTunedConvNetRegressor(
-    ...     "tiny", image_shape=(8, 8), input_range=(0, 16), random_state=0
+    ...     "tiny", unfreeze=1, image_shape=(8, 8), input_range=(0, 16), random_state=0
     ... )
     >>> regressor.fit(X[:100], y[:100]).score(X[100:400], y[100:400]) > 0.7
     True

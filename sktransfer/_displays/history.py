@@ -63,7 +63,7 @@ class TrainingHistoryDisplay:
     >>> from sktransfer import FineTunedConvNetClassifier, TrainingHistoryDisplay
     >>> X, y = load_digits(return_X_y=True)
     >>> classifier = FineTunedConvNetClassifier(
-    ...     "tiny", image_shape=(8, 8), input_range=(0, 16), augmentation=None
+    ...     "tiny", unfreeze=1, image_shape=(8, 8), input_range=(0, 16), augmentation=None
     ... )
     >>> display = TrainingHistoryDisplay.from_estimator(classifier.fit(X[:100], y[:100]))
     >>> [axes.get_ylabel() for axes in display.axes_]
