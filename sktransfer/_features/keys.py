@@ -6,8 +6,8 @@ of the augmentation and the view's number. The namespace is all else that change
 
 import hashlib
 import json
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,8 @@ from sktransfer._images.formats import decoder
 from sktransfer._networks.info import FORMAT
 
 
-@dataclass(frozen=True, slots=True)
-class ViewKey:
-    """One view of an image.
+class ViewKey(NamedTuple):
+    """One view of an image; a tuple, as millions are made and looked up.
 
     Attributes
     ----------
