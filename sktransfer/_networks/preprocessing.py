@@ -35,9 +35,9 @@ class Arithmetic:
         if self.divisor != 1:
             x = x / self.divisor
         if any(self.means):
-            x = x - np.array(self.means, dtype=np.float32)
+            x = keras.ops.subtract(x, np.array(self.means, dtype=np.float32))
         if set(self.deviations) != {1}:
-            x = x / np.array(self.deviations, dtype=np.float32)
+            x = keras.ops.divide(x, np.array(self.deviations, dtype=np.float32))
         return x
 
 
