@@ -153,11 +153,14 @@ def test_fine_tuned_estimators(some):
         check(regressor(unfreeze=1, fine_tune_epochs=1).fit(X, target), X[:20], (16, 16))
 
 
-def test_models_are_saved_by_keras_without_this_package(some, tmp_path):
+def test_models_are_keras_own_to_save_and_to_take_apart(some, tmp_path):
     X, y = some
     steps = VarianceThreshold(), SelectKBest(k=20), Normalizer(), LOGISTIC
     pipeline = make_pipeline(features(preprocessing="caffe"), *steps).fit(X, y)
-    to_keras(pipeline).save(tmp_path / "model.keras")
+    model = to_keras(pipeline)
+    part = keras.Model(model.input, model.get_layer("block3_pool").output)
+    assert part.predict_on_batch(pixels(X)).shape[0] == len(X)
+    model.save(tmp_path / "model.keras")
     said = keras.saving.load_model(tmp_path / "model.keras").predict_on_batch(pixels(X))
     np.testing.assert_allclose(said, pipeline.predict_proba(X), atol=1e-4)
 

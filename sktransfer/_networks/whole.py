@@ -10,22 +10,37 @@ def on_pixels(model, arithmetic):
     Parameters
     ----------
     model : keras.Model
-        Nobody else's: its layers become those of the result.
+        Nobody else's: layers of KerasHub, which cannot be copied, become those of the result.
     arithmetic : Arithmetic or ScaleAndOffset
     """
+    copies = {}
 
-    def itself(operation):
-        return operation
+    def copy_of(operation):  # whose `output` is then what it makes here
+        if _is_of_kerashub(operation):
+            return operation
+        if operation.name not in copies:
+            copies[operation.name] = type(operation).from_config(operation.get_config())
+        return copies[operation.name]
 
     def called(operation, *inputs, **options):
         return operation(*inputs, **options)
 
     pixels = keras.Input(model.input_shape[1:], name="pixels")
     # As `keras.models.clone_model` does, which would begin with an input of its own.
-    outputs = model._run_through_graph(arithmetic(pixels), itself, called)
+    outputs = model._run_through_graph(arithmetic(pixels), copy_of, called)
     whole = keras.Model(pixels, outputs)
+    for layer in model.layers:
+        if layer.weights and layer.name in copies:
+            copies[layer.name].set_weights(layer.get_weights())
     finalize(whole)
     return whole
+
+
+def _is_of_kerashub(operation):
+    """Whether it is a layer of KerasHub's, or has such layers within."""
+    is_layer = isinstance(operation, keras.Layer)
+    parts = operation._flatten_layers() if is_layer else [operation]
+    return any(type(part).__module__.startswith("keras_hub.") for part in parts)
 
 
 def exportable(model):
