@@ -100,7 +100,8 @@ class Labels:
         from sktransfer._runtime.keras import keras
 
         def are_right(codes, outputs):
-            return keras.ops.all((outputs > 0) == (codes > 0), axis=-1)
+            right = keras.ops.equal(keras.ops.greater(outputs, 0), keras.ops.greater(codes, 0))
+            return keras.ops.all(right, axis=-1)
 
         return keras.metrics.MeanMetricWrapper(are_right, name=self.metric_name)
 

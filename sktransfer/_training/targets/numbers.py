@@ -76,7 +76,8 @@ class Numbers:
         from sktransfer._runtime.keras import keras
 
         def explained(codes, outputs):  # of images to train on, whose variance is 1
-            return 1 - keras.ops.mean(keras.ops.square(codes - outputs), axis=-1)
+            errors = keras.ops.subtract(codes, outputs)
+            return 1 - keras.ops.mean(keras.ops.square(errors), axis=-1)
 
         return keras.metrics.MeanMetricWrapper(explained, name=self.metric_name)
 
