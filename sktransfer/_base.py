@@ -144,9 +144,9 @@ class ImageEstimator(CallbackSupportMixin, BaseEstimator):
 
     n_jobs : int, default=None
         Number of threads that read files, and decode images while the network computes. None
-        means one for every four cores or, where a GPU computes, one for every core, within
-        what joblib grants a worker; -1 means all cores. On a CPU the network itself uses all
-        cores.
+        means one for every four cores or, where a GPU computes or files are larger than half a
+        megabyte in the mean, one for every core, within what joblib grants a worker; -1 means
+        all cores. On a CPU the network itself uses all cores.
 
     verbose : int, default=0
         1 shows progress bars on standard error: how many features are ready, how many of

@@ -17,6 +17,7 @@ from sktransfer._runtime.workers import granted_threads
 LOOK_AHEAD = 16  # images that are at least being decoded while others are computed
 LOOK_AHEAD_OF_THREAD = 4
 CORES_OF_A_DECODER = 4  # MobileNet takes five times as long as decoding a small photograph
+DECODER = "sktransfer-decode"  # a thread's name
 IN_FLIGHT = 1  # batches that wait on the device, behind the one that is computed
 DECODED_IMAGES = 32  # held for their further views
 
@@ -70,9 +71,10 @@ class Computer:
             ViewKey → its rows, one for each cut, or None for what cannot be decoded.
         """
         network = load_network(self.source)
-        with quiet_pillow, self._decoders() as decoders:
+        n_threads = self.n_threads(images.are_large)
+        with quiet_pillow, Workers(n_threads, DECODER) as decoders:
             drawings = self._drawings(network, decoders, images, positions, agenda)
-            drawn_ahead = behind(drawings, self._n_ahead(network.info))
+            drawn_ahead = behind(drawings, self._n_ahead(network.info, n_threads))
             begun = (self._begun(network, cuts, images, drawing) for drawing in drawn_ahead)
             for computation in behind(begun, IN_FLIGHT):
                 yield computation.batch, computation.rows_of()
@@ -86,25 +88,23 @@ class Computer:
             except UnreadableImageError as error:
                 return str(error)
 
-        with quiet_pillow, self._decoders() as decoders:
+        n_threads = self.n_threads(images.are_large)
+        with quiet_pillow, Workers(n_threads, DECODER) as decoders:
             jobs = [decoders.submit(problem, i) for i in positions]
             problems = ((i, job.result()) for i, job in zip(positions, jobs, strict=True))
             images.bad.update((i, found) for i, found in problems if found)
 
-    def _decoders(self):
-        return Workers(self.n_threads(), "sktransfer-decode")
-
-    def n_threads(self):
-        """How many threads read and decode: as many as help, if nobody said."""
+    def n_threads(self, are_large=False):
+        """How many threads read, or decode images: as many as help, if nobody said."""
         if self.n_jobs is not None:
             return effective_n_jobs(self.n_jobs)
         cores = granted_threads() or cpu_count()
-        helpful = cores if gpu() is not None else cores // CORES_OF_A_DECODER
-        return max(effective_n_jobs(None), helpful)
+        all_help = are_large or gpu() is not None
+        return max(effective_n_jobs(None), cores if all_help else cores // CORES_OF_A_DECODER)
 
-    def _n_ahead(self, info):
+    def _n_ahead(self, info, n_threads):
         """How many batches are being drawn while one is computed."""
-        n_images = max(LOOK_AHEAD, LOOK_AHEAD_OF_THREAD * self.n_threads())
+        n_images = max(LOOK_AHEAD, LOOK_AHEAD_OF_THREAD * n_threads)
         return math.ceil(n_images / ENGINES[self.engine].batch_sizes(info)[-1])
 
     def _drawings(self, network, decoders, images, positions, agenda):

@@ -19,6 +19,7 @@ from sktransfer._images.sources import path_of, read
 from sktransfer._networks.preprocessing import Preprocessing
 
 HELD_BYTES = 128 << 20  # of files that are read and not yet decoded
+LARGE_BYTES = 500_000  # of a file, of three megapixels or more
 
 
 class Images:
@@ -44,6 +45,7 @@ class Images:
         self.bad = {}
         self._rows = range(first, first + len(sources))  # of X, which may have more images
         self._held, self._room, self._lock = {}, HELD_BYTES, threading.Lock()
+        self._n_read, self._nbytes_read = 0, 0  # of files to decode
 
     def __len__(self):
         return len(self.sources)
@@ -52,6 +54,8 @@ class Images:
         """Keep what was read of a file until it is decoded, if there is room."""
         if isinstance(content, bytes):
             with self._lock:
+                self._n_read += 1
+                self._nbytes_read += len(content)
                 if len(content) <= self._room:
                     self._held[position] = content
                     self._room -= len(content)
@@ -63,6 +67,11 @@ class Images:
     def release(self):
         """Hold nothing any more."""
         self._held.clear()
+
+    @property
+    def are_large(self):
+        """Whether decoding takes longer than a small network: of the files that were read."""
+        return self._nbytes_read > LARGE_BYTES * self._n_read
 
     def note_bad(self, digest, problem):
         """Note what is wrong with all images of a content."""
@@ -81,6 +90,7 @@ class Images:
         others = Images([self.sources[i] for i in good], self.name)
         others.digests = [self.digests[i] for i in good]
         others._rows = good
+        others._n_read, others._nbytes_read = self._n_read, self._nbytes_read
         return others
 
     def warn_of_bad(self, consequence):
