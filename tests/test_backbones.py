@@ -96,6 +96,8 @@ OF_ONE_SIZE = [name for name in APPLICATIONS if not name.startswith("mobilenet_v
 
 @pytest.mark.parametrize("name", OF_ONE_SIZE)
 def test_the_native_size_is_that_of_keras(name):
+    if keras_backend() == "torch" and name.startswith("nasnet"):
+        pytest.skip("Keras builds no NASNet with PyTorch")
     native = FAMILIES[name].native_size
     with pytest.raises(ValueError, match=rf"should be \({native}, {native}, 3\)"):
         constructor(name)(weights="imagenet", input_shape=(native + 1, native + 1, 3))
