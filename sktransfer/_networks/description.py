@@ -63,15 +63,15 @@ def _layers(model, names):
     """What is known of each layer."""
     operations, tensors, nodes = list(model.operations), tensors_of(model), nodes_of(model)
     tokens, shapes = Tokens.of(model, tensors), _shapes(model, tensors)
-    described = zip(names, operations, shapes, strict=True)
-    for name, operation, shape in described:
+    described = zip(names, operations, tensors, shapes, strict=True)
+    for name, operation, tensor, shape in described:
         yield LayerInfo(
             name=name,
             shape=shape,
             has_kernel=bool(_kernels(operation)),
             n_parameters=sum(map(_size, getattr(operation, "weights", ()))),
             n_trainable=sum(map(_size, _trainable(operation))),
-            macs=_macs(operation, shape),
+            macs=_macs(operation, tensor, shape),
             inputs=tuple(_inputs_of(operation, nodes[id(operation)], operations)),
             n_special=tokens.n_special(shape),
         )
@@ -89,12 +89,14 @@ def _shapes(model, tensors):
     image = np.zeros((1, *model.input_shape[1:]), np.float32)
     known = [tensor for tensor in tensors if tensor is not None]
     made = iter(keras.Model(model.inputs[0], known)(image, training=False))
-    return [s and _shape_of(next(made), s) for s in told]
+    return [None if shape is None else _shape_of(next(made), shape) for shape in told]
 
 
 def _shape_of(made, told):
     """The shape of what a layer made of one image, unless it told another one."""
     shape = tuple(made.shape[1:])
+    if len(told) != len(shape):
+        return None
     as_told = all(side in (None, real) for side, real in zip(told, shape, strict=True))
     return shape if as_told else None
 
@@ -160,9 +162,9 @@ def _trainable(operation):
     return [w for w in operation.trainable_weights if id(w) not in fixed]
 
 
-def _macs(operation, shape):
+def _macs(operation, tensor, shape):
     """Multiplications for one image: each kernel is applied at each place of the output."""
-    places = 0 if shape is None else math.prod(shape[:-1])
+    places = 0 if tensor is None else math.prod((shape or tensor.shape[1:])[:-1])
     return places * sum(map(_size, _kernels(operation)))
 
 
