@@ -5,6 +5,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from agreement import assert_same_features
 
 from sktransfer._networks.engines import ENGINES, tensorflow
 from sktransfer._networks.folding import Prefix
@@ -76,7 +77,7 @@ def test_pixels_as_bytes_and_as_numbers_make_the_same_rows():
         prefix = Prefix(model, frozenset(), ARITHMETIC["torch"], dtype)
         compiled = ENGINES["keras"].compile(prefix, "float32")
         rows += compiled.fetch(compiled.submit(pixels.astype(dtype)))
-    np.testing.assert_array_equal(*rows)
+    assert_same_features(*rows)
 
 
 @ONLY_TENSORFLOW
