@@ -77,7 +77,10 @@ def test_pixels_as_bytes_and_as_numbers_make_the_same_rows():
         prefix = Prefix(model, frozenset(), ARITHMETIC["torch"], dtype)
         compiled = ENGINES["keras"].compile(prefix, "float32")
         rows += compiled.fetch(compiled.submit(pixels.astype(dtype)))
-    assert_same_features(*rows)
+    if keras_backend() == "jax":  # whose compiler makes one step of the cast and the next
+        assert_same_features(*rows)
+    else:
+        np.testing.assert_array_equal(*rows)
 
 
 @ONLY_TENSORFLOW
