@@ -75,6 +75,7 @@ def main():
                     transformer = PretrainedFeatureTransformer(
                         name, weights=None, pooling="avg", cache_dir=cache, n_jobs=n_jobs
                     ).fit(images[:1])
+                    transformer.transform(images[:1])  # which builds the network
                     for rows in ("computed", "kept"):
                         rates = " | ".join(measured(transformer, images))
                         print(f"| {preprocessing} | {n_jobs} | {rows} | {rates} |")

@@ -84,12 +84,19 @@ def _shapes(model, tensors):
     say that they make one more.
     """
     told = [tensor if tensor is None else tuple(tensor.shape[1:]) for tensor in tensors]
-    if not any(type(o).__module__.startswith("keras_hub.") for o in model.operations):
+    if not any(map(is_of_kerashub, model.operations)):
         return told
     image = np.zeros((1, *model.input_shape[1:]), np.float32)
     known = [tensor for tensor in tensors if tensor is not None]
     made = iter(keras.Model(model.inputs[0], known)(image, training=False))
     return [None if shape is None else _shape_of(next(made), shape) for shape in told]
+
+
+def is_of_kerashub(operation):
+    """Whether it is a layer of KerasHub's, or has such layers within."""
+    is_layer = isinstance(operation, keras.Layer)
+    parts = operation._flatten_layers() if is_layer else [operation]
+    return any(type(part).__module__.startswith("keras_hub.") for part in parts)
 
 
 def _shape_of(made, told):

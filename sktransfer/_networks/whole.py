@@ -1,6 +1,7 @@
 """A network as a Keras model for others, which takes pixels from 0 to 255."""
 
 from sktransfer._networks.build import finalize
+from sktransfer._networks.description import is_of_kerashub
 from sktransfer._runtime.keras import keras
 
 
@@ -16,7 +17,7 @@ def on_pixels(model, arithmetic):
     copies = {}
 
     def copy_of(operation):  # whose `output` is then what it makes here
-        if _is_of_kerashub(operation):
+        if is_of_kerashub(operation):
             return operation
         if operation.name not in copies:
             copies[operation.name] = type(operation).from_config(operation.get_config())
@@ -34,13 +35,6 @@ def on_pixels(model, arithmetic):
             copies[layer.name].set_weights(layer.get_weights())
     finalize(whole)
     return whole
-
-
-def _is_of_kerashub(operation):
-    """Whether it is a layer of KerasHub's, or has such layers within."""
-    is_layer = isinstance(operation, keras.Layer)
-    parts = operation._flatten_layers() if is_layer else [operation]
-    return any(type(part).__module__.startswith("keras_hub.") for part in parts)
 
 
 def exportable(model):
