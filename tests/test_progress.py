@@ -118,7 +118,7 @@ def test_a_bar_ends_with_what_it_watches(capsys):
     assert "epoch 7/10" in text
 
 
-NOTEBOOK = """
+CELL = """
 from sklearn.datasets import load_digits
 from sktransfer import PretrainedFeatureTransformer
 X = load_digits().images
@@ -128,17 +128,24 @@ for n in (20, 60):
 """
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("ipywidgets") is not None, reason="ipywidgets is installed"
-)
-def test_a_notebook_without_widgets_gets_plain_lines_and_one_line_of_advice():
+HAS_WIDGETS = importlib.util.find_spec("ipywidgets") is not None
+
+
+def messages_of_a_cell():
+    """What a kernel of Jupyter sends while it runs it."""
     manager, client = start_new_kernel()
     messages = []
     try:
-        client.execute_interactive(NOTEBOOK, timeout=120, output_hook=messages.append)
+        client.execute_interactive(CELL, timeout=120, output_hook=messages.append)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+    return messages
+
+
+@pytest.mark.skipif(HAS_WIDGETS, reason="ipywidgets is installed")
+def test_a_notebook_without_widgets_gets_plain_lines_and_one_line_of_advice():
+    messages = messages_of_a_cell()
     assert {message["msg_type"] for message in messages} <= {
         "status",
         "execute_input",
@@ -155,3 +162,19 @@ def test_a_notebook_without_widgets_gets_plain_lines_and_one_line_of_advice():
         "Features|60/60 images",
     ]
     assert "UserWarning" not in text
+
+
+@pytest.mark.skipif(
+    not HAS_WIDGETS, reason='needs ipywidgets: pip install "sktransfer[notebook]"'
+)
+def test_a_notebook_with_widgets_sees_how_each_bar_ended_and_nothing_else():
+    messages = messages_of_a_cell()
+    assert not [m for m in messages if m["msg_type"] == "stream"]
+    shown = [m["content"]["data"] for m in messages if m["msg_type"] == "display_data"]
+    # Of a bar its widget, and what is drawn within, ever anew.
+    drawn = [data["text/plain"] for data in shown if "text/html" in data]
+    for n in (20, 60):
+        for title, end in (("Reading", f"{n}/{n} images"), ("Features", f"{n}/{n} images, ")):
+            assert [text for text in drawn if title in text and end in text]
+    assert "60/60" in drawn[-1]  # and no empty output below
+    assert sum("text/html" not in data for data in shown) == 4

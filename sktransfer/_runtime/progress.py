@@ -56,6 +56,9 @@ def progress_bar(verbose, title, total, text=""):
         yield advance
         done = progress.tasks[task].completed
         progress.update(task, total=done, completed=done)  # it may have ended early
+        if progress.console.is_jupyter:  # where rich shows no end, but an empty output
+            progress.refresh()
+            progress.console.quiet = True
 
 
 def _console():
@@ -63,10 +66,13 @@ def _console():
     from rich.console import Console
 
     console = Console(stderr=True)
-    if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
+    if not console.is_jupyter:
+        return console
+    has_widgets = importlib.util.find_spec("ipywidgets") is not None
+    if not has_widgets:
         _advise_widgets()
-        console = Console(stderr=True, force_jupyter=False, force_terminal=False)
-    return console
+    # No terminal, which rich takes it for: kernels of Jupyter set FORCE_COLOR.
+    return Console(stderr=True, force_jupyter=has_widgets, force_terminal=False)
 
 
 @functools.cache  # once is enough
