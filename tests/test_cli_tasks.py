@@ -60,8 +60,7 @@ def test_the_task_is_guessed_as_type_of_target_does_and_said(table, capsys):
     assert "digit: mean absolute error" in shown
 
 
-@pytest.mark.parametrize("suffix", ["joblib", "skops"])
-@pytest.mark.parametrize("job", ["compare", "fine-tune"])
+@pytest.mark.parametrize(("job", "suffix"), [("compare", "joblib"), ("fine-tune", "skops")])
 def test_labels_and_numbers_are_learnt_saved_and_predicted(job, suffix, table, capsys):
     own = ["--unfreeze", "1"] if job == "fine-tune" else []
     for columns, values in ((["even", "round"], labels_of), (["half"], numbers_of)):
