@@ -62,10 +62,11 @@ class FineTunedConvNet(ImageEstimator):
           trained, from the top. Four points on the straight way from the head's weights to the
           trained ones are compared; the last is its end. At each, a head without hidden layers
           is tried as it is, and solved again, on unaltered images. Taken is what gains most
-          over the head alone, less one standard error of the gain, if anything is left. Then
-          the whole network is tried in the same way, unless three folds judge (see
-          `validation_fraction`). What was best is done again on all images. With
-          ``early_stopping=False``, it is half of the layers, to the end.
+          over the head alone, less one standard error of the gain, if anything is left, and
+          if the gain outweighs one misclassified image more. Then the whole network is tried
+          in the same way, unless three folds judge (see `validation_fraction`). What was best
+          is done again on all images. With ``early_stopping=False``, it is half of the layers,
+          to the end.
         - 0: nothing.
         - An int: this number of top layers that have a kernel.
         - A float: this fraction of the layers that have a kernel, from the top. ``1`` is one

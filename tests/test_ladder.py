@@ -113,6 +113,17 @@ def test_what_makes_it_worse_is_not_kept_and_nothing_bolder_is_tried(split):
     np.testing.assert_array_equal(*outputs)
 
 
+def test_a_few_judges_without_an_error_are_no_proof_that_one_may_be_surer(split):
+    X, y, X_test, y_test = split
+    head = ladder(unfreeze=0, pooling="avg").fit(X, y)
+    sure = np.argsort(-head.predict_proba(X_test).max(axis=1))[:10]
+    assert head.score(X_test[sure], y_test[sure]) == 1
+    surer = ladder(**FAST).fit(X, y, X_val=X_test[sure], y_val=y_test[sure])
+    losses = surer.history_["val_loss"]
+    assert losses[-1] < 0.5 * losses[0]
+    assert kept_stages(surer) == {0}
+
+
 def test_training_that_diverges_is_rolled_back(split):
     X, y, X_val, y_val = split
     for rate in (1e9, 1e12):

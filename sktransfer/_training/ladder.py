@@ -6,6 +6,10 @@ judged by the others at several points of the straight way from the head's weigh
 is there, and with a head that is solved on what the network is there. The next rung is tried
 if this one was better. What was best is done again on all images.
 
+Better is what has less loss by a standard error, and would have less if one image more judged
+whose class is another one. Where hardly any image is misclassified, training makes a network
+ever surer, and few images do not show what that costs where it errs.
+
 Two halves of the images judge in turn, unless there are so many that a tenth judges as well.
 Where images are so few that three folds judge, which is twice the work, only the first rung
 is tried.
@@ -70,12 +74,21 @@ class Choice:
     point : Point
     losses : ndarray
         Of each image that judges.
+    loss_of_error : float
+        Of one image more, which it judges as surely as these, and wrongly.
     """
 
     stage: object
     results: list
     point: Point
     losses: np.ndarray
+    loss_of_error: float
+
+    def gain_over(self, other):
+        """How much less its loss is, less one standard error; -inf if an error undoes it."""
+        total = (other.losses - self.losses).sum() + other.loss_of_error - self.loss_of_error
+        # Nor is it more than nothing where training diverged.
+        return certain_gain(self.losses, other.losses) if total > 0 else -np.inf
 
 
 def climb(run, stages, examples, pairs, task):
@@ -101,13 +114,13 @@ def climb(run, stages, examples, pairs, task):
     found = merged(heads)
     if any(result.weights is None for result in heads):  # it diverged
         return found
-    best = Choice(head, heads, Point(0.0, False), found.epochs[-1].losses)
+    errors = np.mean([_error_of(trial) for trial in trials])
+    best = Choice(head, heads, Point(0.0, False), found.epochs[-1].losses, errors)
     for rung in rungs:
         choices = _tried(rung, trials, task)
         found = replace(found, epochs=found.epochs + _epochs_of(choices[0]))
-        gains = np.array([certain_gain(one.losses, best.losses) for one in choices])
-        gains[np.isnan(gains)] = -np.inf  # where training diverged
-        if gains.max() <= 0:
+        gains = [one.gain_over(best) for one in choices]
+        if max(gains) <= 0:
             break
         best = choices[np.argmax(gains)]
     last = max(i for i, epoch in enumerate(found.epochs) if epoch.stage == best.stage.number)
@@ -155,17 +168,27 @@ def _tried(rung, trials, task):
     subtask.end()
     heads = (False, True) if trials[0].head.head_strength is not None else (False,)
     points = [Point(*of) for of in itertools.product(SHARES, heads)]
-    pairs = zip(trials, results, strict=True)
-    losses = np.concatenate([_losses_at(points, *pair) for pair in pairs], axis=1)
-    return [Choice(rung, results, *of) for of in zip(points, losses, strict=True)]
+    judged = [_judged(points, *pair) for pair in zip(trials, results, strict=True)]
+    losses = np.concatenate([losses for losses, _ in judged], axis=1)
+    errors = np.mean([errors for _, errors in judged], axis=0)
+    return [Choice(rung, results, *of) for of in zip(points, losses, errors, strict=True)]
 
 
-def _losses_at(points, trial, result):
-    """Losses of the images that judge, of shape (n_points, n_judges)."""
+def _error_of(trial):
+    """The loss of one image more, which the head of a trial judges wrongly."""
+    run, judges, head = trial.run, trial.judges, trial.head
+    with run.suffix(head.suffix) as suffix:
+        suffix.set_weights(head.weights)
+        outputs = outputs_for(judges, run, head.suffix, suffix)
+    return run.target.loss_of_error(outputs, judges.y)
+
+
+def _judged(points, trial, result):
+    """Losses of the images that judge, (n_points, n_judges), and of an error, (n_points,)."""
     run, judges, spec = trial.run, trial.judges, result.suffix
+    losses, errors = np.full((len(points), len(judges)), np.nan), np.zeros(len(points))
     if result.kept == trial.head.kept:  # rolled back, since its loss is not a number
-        return np.full((len(points), len(judges)), np.nan)
-    losses = np.empty((len(points), len(judges)))
+        return losses, errors
     with run.suffix(spec) as suffix:
         start = _start(suffix, trial)
         for i, point in enumerate(points):
@@ -173,8 +196,10 @@ def _losses_at(points, trial, result):
             if point.solves_head:
                 weights = solved_again(weights, trial.some, run, spec, suffix)
             suffix.set_weights(weights)
-            losses[i], _ = run.measure(outputs_for(judges, run, spec, suffix), judges)
-    return losses
+            outputs = outputs_for(judges, run, spec, suffix)
+            losses[i], _ = run.measure(outputs, judges)
+            errors[i] = run.target.loss_of_error(outputs, judges.y)
+    return losses, errors
 
 
 def _start(suffix, trial):

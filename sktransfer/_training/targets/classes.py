@@ -100,6 +100,14 @@ class Classes:
             outputs = np.column_stack([np.zeros_like(outputs), outputs])
         return logsumexp(outputs, axis=1) - outputs[np.arange(len(codes)), codes]
 
+    def loss_of_error(self, outputs, codes):
+        """The mean loss of images of which the class is another one."""
+        if self._are_two:
+            return self.losses(outputs, 1 - codes).mean()
+        own = outputs[np.arange(len(codes)), codes]
+        others = (outputs.sum(axis=1) - own) / (outputs.shape[1] - 1)
+        return (logsumexp(outputs, axis=1) - others).mean()
+
     def score(self, outputs, codes, weights):
         """The share of images that are classified rightly, weighted."""
         if not weights.any():

@@ -109,6 +109,10 @@ class Labels:
         """The log loss of each image, the mean over its labels."""
         return (np.logaddexp(0, outputs) - outputs * codes).mean(axis=1)
 
+    def loss_of_error(self, outputs, codes):
+        """The mean loss of images that have the other labels."""
+        return self.losses(outputs, 1 - codes).mean()
+
     def score(self, outputs, codes, weights):
         """The share of images of which all labels are right, weighted."""
         if not weights.any():
