@@ -207,7 +207,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 from sktransfer._runtime.keras import keras
-print(keras.ops.sum(keras.ops.ones(3)).numpy())
+print(float(keras.ops.sum(keras.ops.ones(3))))
 """
 
 
