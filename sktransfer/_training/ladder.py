@@ -63,6 +63,42 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What images that were held out say of a network.
+
+    Attributes
+    ----------
+    losses : ndarray
+        Of each of them.
+    loss_of_error : float
+        Of one image more, which is classified as surely as these, and wrongly.
+    """
+
+    losses: np.ndarray
+    loss_of_error: float
+
+    @classmethod
+    def of(cls, outputs, trial):
+        """What the images of a trial say of outputs for them."""
+        run, judges = trial.run, trial.judges
+        losses, _ = run.measure(outputs, judges)
+        with np.errstate(invalid="ignore"):  # where training diverged
+            return cls(losses, run.target.loss_of_error(outputs, judges.y))
+
+    @classmethod
+    def by_all(cls, judgements):
+        """What the images of all trials say."""
+        losses = np.concatenate([judgement.losses for judgement in judgements])
+        return cls(losses, np.mean([judgement.loss_of_error for judgement in judgements]))
+
+    def gain_over(self, other):
+        """How much less its loss is, less one standard error; -inf if an error undoes it."""
+        total = (other.losses - self.losses).sum() + other.loss_of_error - self.loss_of_error
+        # Nor is it more than nothing where training diverged.
+        return certain_gain(self.losses, other.losses) if total > 0 else -np.inf
+
+
+@dataclass(frozen=True)
 class Choice:
     """A stage, a point on the way to its weights, and how that was judged.
 
@@ -72,23 +108,13 @@ class Choice:
     results : list of Result
         Of each trial.
     point : Point
-    losses : ndarray
-        Of each image that judges.
-    loss_of_error : float
-        Of one image more, which it judges as surely as these, and wrongly.
+    judgement : Judgement
     """
 
     stage: object
     results: list
     point: Point
-    losses: np.ndarray
-    loss_of_error: float
-
-    def gain_over(self, other):
-        """How much less its loss is, less one standard error; -inf if an error undoes it."""
-        total = (other.losses - self.losses).sum() + other.loss_of_error - self.loss_of_error
-        # Nor is it more than nothing where training diverged.
-        return certain_gain(self.losses, other.losses) if total > 0 else -np.inf
+    judgement: Judgement
 
 
 def climb(run, stages, examples, pairs, task):
@@ -114,12 +140,11 @@ def climb(run, stages, examples, pairs, task):
     found = merged(heads)
     if any(result.weights is None for result in heads):  # it diverged
         return found
-    errors = np.mean([_error_of(trial) for trial in trials])
-    best = Choice(head, heads, Point(0.0, False), found.epochs[-1].losses, errors)
+    best = Choice(head, heads, Point(0.0, False), Judgement.by_all([*map(_of_head, trials)]))
     for rung in rungs:
         choices = _tried(rung, trials, task)
         found = replace(found, epochs=found.epochs + _epochs_of(choices[0]))
-        gains = [one.gain_over(best) for one in choices]
+        gains = [choice.judgement.gain_over(best.judgement) for choice in choices]
         if max(gains) <= 0:
             break
         best = choices[np.argmax(gains)]
@@ -168,38 +193,36 @@ def _tried(rung, trials, task):
     subtask.end()
     heads = (False, True) if trials[0].head.head_strength is not None else (False,)
     points = [Point(*of) for of in itertools.product(SHARES, heads)]
-    judged = [_judged(points, *pair) for pair in zip(trials, results, strict=True)]
-    losses = np.concatenate([losses for losses, _ in judged], axis=1)
-    errors = np.mean([errors for _, errors in judged], axis=0)
-    return [Choice(rung, results, *of) for of in zip(points, losses, errors, strict=True)]
+    judged = [_at_points(points, *pair) for pair in zip(trials, results, strict=True)]
+    return [
+        Choice(rung, results, point, Judgement.by_all(judgements))
+        for point, *judgements in zip(points, *judged, strict=True)
+    ]
 
 
-def _error_of(trial):
-    """The loss of one image more, which the head of a trial judges wrongly."""
-    run, judges, head = trial.run, trial.judges, trial.head
+def _of_head(trial):
+    """What the images of a trial say of its head."""
+    run, head = trial.run, trial.head
     with run.suffix(head.suffix) as suffix:
         suffix.set_weights(head.weights)
-        outputs = outputs_for(judges, run, head.suffix, suffix)
-    return run.target.loss_of_error(outputs, judges.y)
+        return Judgement.of(outputs_for(trial.judges, run, head.suffix, suffix), trial)
 
 
-def _judged(points, trial, result):
-    """Losses of the images that judge, (n_points, n_judges), and of an error, (n_points,)."""
+def _at_points(points, trial, result):
+    """What the images of a trial say of each point on the way to its result."""
     run, judges, spec = trial.run, trial.judges, result.suffix
-    losses, errors = np.full((len(points), len(judges)), np.nan), np.zeros(len(points))
     if result.kept == trial.head.kept:  # rolled back, since its loss is not a number
-        return losses, errors
+        return [Judgement(np.full(len(judges), np.nan), np.nan)] * len(points)
+    judgements = []
     with run.suffix(spec) as suffix:
         start = _start(suffix, trial)
-        for i, point in enumerate(points):
+        for point in points:
             weights = start.towards(result.weights, point.share)
             if point.solves_head:
                 weights = solved_again(weights, trial.some, run, spec, suffix)
             suffix.set_weights(weights)
-            outputs = outputs_for(judges, run, spec, suffix)
-            losses[i], _ = run.measure(outputs, judges)
-            errors[i] = run.target.loss_of_error(outputs, judges.y)
-    return losses, errors
+            judgements.append(Judgement.of(outputs_for(judges, run, spec, suffix), trial))
+    return judgements
 
 
 def _start(suffix, trial):
