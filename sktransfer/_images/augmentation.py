@@ -209,8 +209,9 @@ def _resampled(pixels, matrix, beyond):
     (yy, yx), (xy, xx) = linear
     coefficients = xx, xy, offset[1], yx, yy, offset[0]  # and x before y
     if padded.dtype == np.uint8 and padded.shape[2] == 3:
-        rounded_down = _transformed(padded, pixels.shape, coefficients)
-        return np.minimum(rounded_down + np.float32(0.5), 255)
+        view = _transformed(padded, pixels.shape, coefficients)
+        view += np.float32(0.5)  # Pillow rounds down
+        return np.minimum(view, 255, out=view)
     channels = np.moveaxis(padded, 2, 0).astype(np.float32)
     return np.stack([_transformed(c, pixels.shape, coefficients) for c in channels], axis=-1)
 
@@ -233,4 +234,4 @@ def _transformed(array, shape, coefficients):
     image = Image.fromarray(array).transform(
         (width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
     )
-    return np.asarray(image, dtype=np.float32)
+    return np.array(image, dtype=np.float32)
