@@ -32,7 +32,7 @@ FEWEST, MOST, SECONDS = 3, 20, 5  # rounds, of which no more than a few seconds
 RECOMMENDED = {
     "mobilenet_v3_large": "fastest: for a first try, and for small machines",
     "efficientnet_v2_b0": "balanced: the default",
-    "efficientnet_v2_s": "best: where half a second an image is not too much",
+    "efficientnet_v2_s": "best: where a tenth of a second an image is not too much",
 }
 
 HEAD = """\
