@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import processes
 import pytest
+from agreement import assert_same_features
 from caches import rows_kept
 from joblib import parallel_config
 from sklearn.model_selection import ShuffleSplit, cross_val_predict, cross_val_score
@@ -37,6 +38,7 @@ from sktransfer import (
 from sktransfer._features import keys, writer
 from sktransfer._features.segments import SUFFIX
 from sktransfer._networks import identity
+from sktransfer._runtime.backend import keras_backend
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (200, 8, 8), dtype=np.uint8)
 LABELS = np.arange(len(IMAGES)) % 2
@@ -259,6 +261,7 @@ def test_what_an_interrupt_leaves_open_in_keras_changes_no_features():
     assert made == expected
 
 
+@pytest.mark.skipif(keras_backend() == "torch", reason="its last bits depend on the batch")
 def test_four_processes_fill_one_cache_at_once(undisturbed, tmp_path):
     running = [processes.start(run_jobs, (extract, tmp_path)) for _ in range(4)]
     results = [processes.finish(*process)[0] for process in running]
@@ -458,9 +461,10 @@ def regions(content):
 def is_healed(segment, expected):
     """Whether features are right, and after that also looked up."""
     cache_dir = segment.parents[2]
-    np.testing.assert_array_equal(extract(cache_dir), expected)
+    healed = extract(cache_dir)
+    assert_same_features(healed, expected)
     before = transformer(cache_dir).cache_info().misses
-    np.testing.assert_array_equal(extract(cache_dir), expected)
+    np.testing.assert_array_equal(extract(cache_dir), healed)
     return transformer(cache_dir).cache_info().misses == before
 
 
