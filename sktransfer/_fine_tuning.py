@@ -63,7 +63,7 @@ class FineTunedConvNet(ImageEstimator):
           trained ones are compared; the last is its end. At each, a head without hidden layers
           is tried as it is, and solved again, on unaltered images. Taken is what gains most
           over the head alone, less one standard error of the gain, if anything is left, and
-          if the gain outweighs one misclassified image more. Then the whole network is tried
+          if the gain outweighs one more misclassified image. Then the whole network is tried
           in the same way, unless three folds judge (see `validation_fraction`). What was best
           is done again on all images. With ``early_stopping=False``, it is half of the layers,
           to the end.

@@ -462,7 +462,10 @@ def is_healed(segment, expected):
     """Whether features are right, and after that also looked up."""
     cache_dir = segment.parents[2]
     healed = extract(cache_dir)
-    assert_same_features(healed, expected)
+    if keras_backend() == "torch":  # whose last bits depend on the batch
+        assert_same_features(healed, expected)
+    else:
+        np.testing.assert_array_equal(healed, expected)
     before = transformer(cache_dir).cache_info().misses
     np.testing.assert_array_equal(extract(cache_dir), healed)
     return transformer(cache_dir).cache_info().misses == before

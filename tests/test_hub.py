@@ -128,6 +128,7 @@ def _last_of(made):
 
 
 def close(got, expected):
+    assert got.shape == expected.shape
     assert relative_error(got, expected) < 1e-5
     scale = np.abs(expected).max()
     np.testing.assert_allclose(got / scale, expected / scale, rtol=0, atol=2e-5)

@@ -6,9 +6,9 @@ judged by the others at several points of the straight way from the head's weigh
 is there, and with a head that is solved on what the network is there. The next rung is tried
 if this one was better. What was best is done again on all images.
 
-Better is what has less loss by a standard error, and would have less if one image more judged
-whose class is another one. Where hardly any image is misclassified, training makes a network
-ever surer, and few images do not show what that costs where it errs.
+A point is better if its loss is less by more than one standard error, and if it would still be
+less with one more image, which is misclassified. Where hardly any image is misclassified,
+training only makes a network surer, and few images do not show what that costs where it errs.
 
 Two halves of the images judge in turn, unless there are so many that a tenth judges as well.
 Where images are so few that three folds judge, which is twice the work, only the first rung
@@ -71,7 +71,7 @@ class Judgement:
     losses : ndarray
         Of each of them.
     loss_of_error : float
-        Of one image more, which is classified as surely as these, and wrongly.
+        Of one more image, which is classified as surely as these, but wrongly.
     """
 
     losses: np.ndarray
@@ -92,9 +92,9 @@ class Judgement:
         return cls(losses, np.mean([judgement.loss_of_error for judgement in judgements]))
 
     def gain_over(self, other):
-        """How much less its loss is, less one standard error; -inf if an error undoes it."""
+        """How much less its loss is, less one standard error; -inf if one error undoes it."""
         total = (other.losses - self.losses).sum() + other.loss_of_error - self.loss_of_error
-        # Nor is it more than nothing where training diverged.
+        # Where training diverged, the total is not a number, and not more than 0.
         return certain_gain(self.losses, other.losses) if total > 0 else -np.inf
 
 

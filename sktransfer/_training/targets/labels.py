@@ -168,7 +168,7 @@ class OnePerLabel:
     """A logistic regression for each label, all as one model.
 
     A label that all images have, or none, has a constant: the logarithm of its odds, were
-    there one image more, half of it with the label.
+    there one more image, half of it with the label.
     """
 
     def __init__(self, n_labels, **parameters):
