@@ -41,7 +41,9 @@ WHOLE = {
 }
 CLASSIFIER = FineTunedConvNetClassifier(**WHOLE)
 # Its head is large, as differences between images are small: high rates would wreck it.
-REGRESSOR = FineTunedConvNetRegressor(**{**WHOLE, "fine_tune_learning_rate": 1e-5})
+REGRESSOR = FineTunedConvNetRegressor(
+    **{**WHOLE, "fine_tune_learning_rate": 1e-5, "fine_tune_epochs": 2}
+)
 INSTANCES = [TRANSFORMER, CLASSIFIER, REGRESSOR]
 
 IN_BATCHES = {
