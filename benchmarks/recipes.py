@@ -63,7 +63,7 @@ VIEWS = {
 }
 LAYERS = {  # the ends of a block in the middle, of a late one, and of the last
     "MobileNet": ("conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu"),
-    "EfficientNet-Lite0": ("block4c_add", "block6d_add", "top_conv"),
+    "EfficientNet-Lite0": ("block4c_add", "block6d_add", "top_relu"),
 }
 FROZEN = {  # features of these layers, for logistic regression
     BASELINE: [2],
