@@ -10,6 +10,9 @@ def main(arguments=None):
 
         return run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
+        # With -m, Python ends by the signal, handled or not, where the interrupt met code of
+        # exec(), as the methods of a dataclass are. The next exec() makes it forget this.
+        exec("")
         print("sktransfer: interrupted", file=sys.stderr)
         return 130  # as a shell reports SIGINT
 

@@ -2,13 +2,8 @@
 
 import os
 import re
-import signal
 
 TERMINAL = {"TERM": "xterm", "COLUMNS": "100"}
-
-# A shell shows 130 for both. With -m, Python ends by the signal itself where the interrupt met
-# code that was made by exec(), as the methods of a dataclass are.
-INTERRUPTED = (130, -signal.SIGINT)
 
 
 def seen_on(terminal, until=None):
